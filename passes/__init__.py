@@ -1,0 +1,1 @@
+"""Teacher file -> spiking checkpoint: pure graph work, no data, no training."""

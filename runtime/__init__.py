@@ -1,0 +1,1 @@
+"""Checkpoint -> spiking network: load, train, evaluate."""

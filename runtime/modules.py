@@ -1,0 +1,101 @@
+"""The stateless modules behind the closed set of operations, where torch has none of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.graph import Attr
+
+ACTIVATIONS: dict[str, Callable[[Mapping[str, Attr]], nn.Module]] = {
+    "relu": lambda attrs: nn.ReLU(),
+    "relu6": lambda attrs: nn.ReLU6(),
+    "leaky_relu": lambda attrs: nn.LeakyReLU(float(attrs.get("slope", 0.01))),  # type: ignore[arg-type]
+    "elu": lambda attrs: nn.ELU(),
+    "silu": lambda attrs: nn.SiLU(),
+    "gelu": lambda attrs: nn.GELU(),
+    "hardswish": lambda attrs: nn.Hardswish(),
+}
+"""Kind of an activation site -> its module."""
+
+GATES: dict[str, Callable[[], nn.Module]] = {"sigmoid": nn.Sigmoid, "hard_sigmoid": nn.Hardsigmoid}
+"""Kind of a gate -> its module."""
+
+
+def activation(attrs: Mapping[str, Attr]) -> nn.Module:
+    kind = str(attrs["kind"])
+    if kind not in ACTIVATIONS:
+        raise UserError(f"unknown activation {kind!r}", hint=f"Known: {', '.join(ACTIVATIONS)}.")
+    return ACTIVATIONS[kind](attrs)
+
+
+def gate(kind: str) -> nn.Module:
+    if kind not in GATES:
+        raise UserError(f"unknown gate {kind!r}", hint=f"Known: {', '.join(GATES)}.")
+    return GATES[kind]()
+
+
+def max_pool(attrs: Mapping[str, Attr]) -> nn.Module:
+    window = (attrs["kernel"], attrs["stride"], attrs["padding"], attrs["dilation"])
+    return nn.MaxPool2d(*window, ceil_mode=attrs["ceil_mode"])  # type: ignore[arg-type]
+
+
+def avg_pool(attrs: Mapping[str, Attr]) -> nn.Module:
+    window = (attrs["kernel"], attrs["stride"], attrs["padding"], attrs["ceil_mode"], attrs["count_include_pad"])
+    return nn.AvgPool2d(*window)  # type: ignore[arg-type]
+
+
+class GlobalAvgPool(nn.Module):
+    """(N, C, H, W) -> (N, C, 1, 1), the mean over H and W."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True)
+
+
+class Add(nn.Module):
+    def forward(self, first: Tensor, *rest: Tensor) -> Tensor:
+        for other in rest:
+            first = first + other
+        return first
+
+
+class Mul(nn.Module):
+    def forward(self, first: Tensor, *rest: Tensor) -> Tensor:
+        for other in rest:
+            first = first * other
+        return first
+
+
+class Concat(nn.Module):
+    """Joins maps over their channels."""
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        return torch.cat(maps, 1)
+
+
+class Pad(nn.Module):
+    """Pads the last axes, as :func:`torch.nn.functional.pad` counts them: (left, right, top, bottom, front, back)."""
+
+    def __init__(self, pads: tuple[int, ...], mode: str, value: float) -> None:
+        super().__init__()
+        self.pads, self.mode, self.value = pads, mode, value
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mode == "constant":
+            return F.pad(x, self.pads, "constant", self.value)
+        return F.pad(x, self.pads, self.mode)
+
+
+class Slice(nn.Module):
+    """``x[start:stop:step]`` along axis ``dim`` (0 is the batch)."""
+
+    def __init__(self, dim: int, start: int, stop: int, step: int) -> None:
+        super().__init__()
+        self.dim, self.cut = dim, slice(start, stop, step)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[(slice(None),) * self.dim + (self.cut,)]

@@ -1,0 +1,159 @@
+"""From a canonical graph to a module that computes it: a torch.fx.GraphModule, one submodule a node.
+
+Letters: T time steps, B batch, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, fx, nn
+
+from idsnn_convert.runtime.encoders import ENCODERS, Encoder
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.graph import Graph
+from idsnn_convert.runtime.neurons import SpikingNeuron
+from idsnn_convert.runtime.ops import OPS, check
+
+
+class Repeat(nn.Module):
+    """(B, ...) -> (T*B, ...), time-major: the same value at every step."""
+
+    def __init__(self, time_steps: int) -> None:
+        super().__init__()
+        self.time_steps = time_steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.expand(self.time_steps, *x.shape).flatten(0, 1)
+
+
+def build(graph: Graph, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> fx.GraphModule:
+    """The module that computes ``graph`` with copies of ``tensors`` (named ``node.slot``): (B, C, H, W) -> (B, K).
+
+    Its state dict has exactly the graph's tensor names. Neurons, if any, see one time step.
+
+    Raises:
+        UserError: if the graph breaks the rules of :func:`idsnn_convert.runtime.ops.check`.
+    """
+    check(graph)
+    with torch.device("meta"):
+        module = _assemble(graph, frozenset())
+    return _filled(module, tensors, device)
+
+
+def _assemble(graph: Graph, time_free: frozenset[str]) -> fx.GraphModule:
+    """Modules and calls; a time-free value is repeated before it meets one that has a time axis."""
+    root = nn.Module()
+    calls = fx.Graph()
+    values: dict[str, fx.Node] = {}
+    repeated: dict[str, fx.Node] = {}
+
+    def timed(name: str) -> fx.Node:
+        if name not in time_free:
+            return values[name]
+        if name not in repeated:
+            target = f"{name}__repeat"
+            _place(root, target, Repeat(1))
+            repeated[name] = calls.call_module(target, (values[name],))
+        return repeated[name]
+
+    for node in graph:
+        make = OPS[node.op].module
+        if node.op == "input":
+            values[node.name] = calls.placeholder("x")
+        elif make is None:
+            calls.output(timed(node.inputs[0]))
+        else:
+            module = make(node)
+            if isinstance(module, SpikingNeuron):
+                module.repeats = node.inputs[0] in time_free
+            _place(root, node.name, module)
+            direct = node.op == "neuron" or node.name in time_free
+            args = tuple(values[name] if direct else timed(name) for name in node.inputs)
+            values[node.name] = calls.call_module(node.name, args)
+    calls.lint()
+    return fx.GraphModule(root, calls)
+
+
+def _place(root: nn.Module, name: str, module: nn.Module) -> None:
+    """Puts ``module`` at the dotted ``name``, making the plain modules on the way."""
+    *path, last = name.split(".")
+    for part in path:
+        if not hasattr(root, part):
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    root.add_module(last, module)
+
+
+def _filled(module: fx.GraphModule, tensors: Mapping[str, Tensor], device: torch.device | str) -> fx.GraphModule:
+    module.to_empty(device=device)
+    owned = module.state_dict()
+    if wrong := sorted(owned.keys() ^ tensors.keys()):
+        raise UserError(f"the tensors do not fit the graph: {wrong[0]!r} is {'missing' if wrong[0] in owned else 'not in it'}")
+    with torch.no_grad():
+        for name, tensor in owned.items():
+            if tensor.shape != tensors[name].shape:
+                raise UserError(f"tensor {name!r} has shape {tuple(tensors[name].shape)}, the graph needs {tuple(tensor.shape)}")
+            tensor.copy_(tensors[name])
+    return module
+
+
+def time_free_nodes(graph: Graph, encoder: str) -> frozenset[str]:
+    """Names of the nodes whose value is the same at every step: under direct encoding, all before the first neurons."""
+    if not ENCODERS[encoder].constant:
+        return frozenset()
+    found: set[str] = set()
+    for node in graph:
+        if node.op not in ("neuron", "output") and all(name in found for name in node.inputs):
+            found.add(node.name)
+    return frozenset(found)
+
+
+class SpikingNetwork(nn.Module):
+    """A spiking network rebuilt from a checkpoint: images (B, C, H, W) -> logits of each step (T, B, K).
+
+    The logits to read off are their mean over T; with the linear head last this equals the head applied to the
+    features' mean over time (IDSNN section 3.2). Conv and batch norm are shared over time, batch statistics are
+    taken over time and batch together. Under direct encoding the layers before the first neuron run once an image:
+    the same numbers, except that the unbiased running variance counts each pixel once instead of T times.
+
+    Attributes:
+        graph: the canonical graph.
+        body: the module that computes it; its state dict holds the checkpoint's tensors under their names.
+    """
+
+    def __init__(
+        self, graph: Graph, tensors: Mapping[str, Tensor], time_steps: int, encoder: str = "direct", device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__()
+        check(graph)
+        self.graph = graph
+        self.encoder_name = encoder
+        self.encoder: Encoder = ENCODERS[encoder].make()
+        with torch.device("meta"):
+            body = _assemble(graph, time_free_nodes(graph, encoder))
+        self.body = _filled(body, tensors, device)
+        self.time_steps = time_steps
+
+    @property
+    def time_steps(self) -> int:
+        """T. Setting it changes how many steps each forward takes; tensors are untouched."""
+        return self._time_steps
+
+    @time_steps.setter
+    def time_steps(self, steps: int) -> None:
+        if steps < 1:
+            raise ValueError(f"time_steps must be at least 1, not {steps}")
+        self._time_steps = steps
+        for module in self.body.modules():
+            if isinstance(module, SpikingNeuron | Repeat):
+                module.time_steps = steps
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.body(self.encoder(images, self._time_steps))
+        return logits.unflatten(0, (self._time_steps, len(images)))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The network's tensors under their checkpoint names, on the CPU."""
+        return {name: tensor.detach().cpu() for name, tensor in self.body.state_dict().items()}

@@ -1,0 +1,198 @@
+"""Spiking neurons: pure step functions, and the module that runs one over all time steps.
+
+Letters: T time steps, B batch, C channels, H height, W width. Membrane potentials have no unit; a spike is 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.graph import Attr
+from idsnn_convert.runtime.surrogates import SURROGATES
+
+KINDS = ("lif", "if")
+RESETS = ("hard", "soft")
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """What one spiking neuron layer is. The defaults are IDSNN's (Fan et al. 2023; values of its authors' code).
+
+    ``decay`` is exp(-1 / tau), the share of the potential kept from one step to the next (1 for ``if``).
+    ``width`` is the surrogate's half-width, ``lens`` in the paper.
+    """
+
+    kind: str = "lif"
+    v_threshold: float = 0.5
+    decay: float = 0.25
+    reset: str = "hard"
+    surrogate: str = "rectangle"
+    width: float = 0.5
+
+    @property
+    def tau(self) -> float:
+        """Membrane time constant in time steps: -1 / ln(decay); infinite for a neuron without leak."""
+        return math.inf if self.decay >= 1 else -1 / math.log(self.decay)
+
+    def attrs(self) -> dict[str, Attr]:
+        """The attributes of a graph node that is this neuron."""
+        return dict(asdict(self))
+
+
+def neuron_from_attrs(attrs: Mapping[str, Attr]) -> SpikingNeuron:
+    """The neuron module that a graph node's attributes describe.
+
+    Raises:
+        UserError: on an unknown kind, reset or surrogate, or a number out of range.
+    """
+    return SpikingNeuron(checked(attrs))
+
+
+def checked(attrs: Mapping[str, Attr]) -> Neuron:
+    """The :class:`Neuron` these attributes describe.
+
+    Raises:
+        UserError: on a missing or unknown value, naming it.
+    """
+    for key, known in (("kind", KINDS), ("reset", RESETS), ("surrogate", tuple(SURROGATES))):
+        if attrs.get(key) not in known:
+            raise UserError(f"neuron {key} {attrs.get(key)!r} is unknown", hint=f"Known: {', '.join(known)}.")
+    for key, low, high in (("v_threshold", 0.0, math.inf), ("decay", 0.0, 1.0), ("width", 0.0, math.inf)):
+        value = attrs.get(key)
+        if not isinstance(value, float | int) or isinstance(value, bool) or not low < value <= high or math.isinf(value):
+            raise UserError(f"neuron {key} must be a number above {low:g} and up to {high:g}, not {value!r}")
+    numbers = (float(attrs["v_threshold"]), float(attrs["decay"]))  # type: ignore[arg-type]
+    return Neuron(str(attrs["kind"]), *numbers, str(attrs["reset"]), str(attrs["surrogate"]), float(attrs["width"]))  # type: ignore[arg-type]
+
+
+def step(u: Tensor, fired: Tensor, x: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
+    """One time step, IDSNN eq. 2-3: ``U[t] = decay U[t-1] (1 - F[t-1]) + X[t]``, ``F[t] = U[t] > v_threshold``.
+
+    With a soft reset the fired neuron loses ``v_threshold`` instead of all its potential. The input is not scaled
+    by (1 - decay); the comparison is strict.
+
+    Args:
+        u, fired: potential and spikes of the step before, any one shape; zeros before the first step.
+        x: input current of this step, same shape.
+
+    Returns:
+        The new ``(u, fired)``.
+    """
+    kept = u * (1 - fired) if neuron.reset == "hard" else u - neuron.v_threshold * fired
+    u = neuron.decay * kept + x
+    return u, (u > neuron.v_threshold).to(x.dtype)
+
+
+class _Spike(torch.autograd.Function):
+    """F = U > v_threshold with the surrogate's slope backward: the textbook form, for reference and single steps."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, neuron: Neuron) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.neuron = neuron
+        return (u > neuron.v_threshold).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (u,) = ctx.saved_tensors
+        neuron = ctx.neuron
+        return grad * SURROGATES[neuron.surrogate](u - neuron.v_threshold, neuron.width), None
+
+
+def unrolled(x: Tensor, neuron: Neuron) -> Tensor:
+    """The reference: :func:`step` over time, differentiated by autograd, the reset detached.
+
+    Args:
+        x: input currents (T, ...).
+
+    Returns:
+        Spikes (T, ...) of 0 and 1.
+    """
+    u, fired, spikes = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
+    for current in x:
+        u, _ = step(u, fired.detach(), current, neuron)
+        fired = _Spike.apply(u, neuron)
+        spikes.append(fired)
+    return torch.stack(spikes)
+
+
+class _MultiStep(torch.autograd.Function):
+    """All steps at once, with the closed-form backward
+
+    ``dU[t] = dF[t] slope(U[t] - v_threshold) + decay K[t] dU[t+1]``, ``dX[t] = dU[t]``,
+
+    where ``K[t] = 1 - F[t]`` for the hard reset and 1 for the soft one. Equal to autograd through
+    :func:`unrolled`, without keeping its graph: the rectangle saves one byte a step, the others their slope.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, neuron: Neuron) -> Tensor:
+        spikes, slopes = torch.empty_like(x), []
+        hard, u = neuron.reset == "hard", None
+        saving = ctx.needs_input_grad[0]
+        for t, current in enumerate(x):
+            u = current if u is None else torch.add(current, u, alpha=neuron.decay)
+            fired = u > neuron.v_threshold
+            spikes[t] = fired
+            if saving:
+                slopes.append(_saved_slope(u, neuron))
+            if t + 1 < len(x):
+                u = u.masked_fill(fired, 0) if hard else u.sub(spikes[t], alpha=neuron.v_threshold)
+        if saving:
+            ctx.save_for_backward(spikes if hard else None, *slopes)
+            ctx.neuron = neuron
+        return spikes
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        neuron: Neuron = ctx.neuron
+        spikes, *slopes = ctx.saved_tensors
+        scale = 1 / (2 * neuron.width) if neuron.surrogate == "rectangle" else 1.0
+        du = torch.empty_like(grad)
+        for t in reversed(range(len(slopes))):
+            torch.mul(grad[t], slopes[t], out=du[t])
+            if scale != 1:
+                du[t].mul_(scale)
+            if t + 1 < len(slopes):
+                carried = du[t + 1] if spikes is None else du[t + 1].masked_fill(spikes[t] > 0, 0)
+                du[t].add_(carried, alpha=neuron.decay)
+        return du, None
+
+
+def _saved_slope(u: Tensor, neuron: Neuron) -> Tensor:
+    """The surrogate's slope at ``u``; for the rectangle only where it is not 0, as booleans."""
+    x = u - neuron.v_threshold
+    return x.abs_() < neuron.width if neuron.surrogate == "rectangle" else SURROGATES[neuron.surrogate](x, neuron.width)
+
+
+def multi_step(x: Tensor, neuron: Neuron) -> Tensor:
+    """Spikes (T, ...) of a neuron layer for the currents ``x`` (T, ...), from zero potential."""
+    spikes: Tensor = _MultiStep.apply(x, neuron)
+    return spikes
+
+
+class SpikingNeuron(nn.Module):
+    """A neuron layer over all steps: currents (T*B, ...) -> spikes (T*B, ...), time-major.
+
+    With ``repeats`` the input carries no time axis: (B, ...) is the same current at every step (the layers before
+    the first neuron under direct encoding, computed once an image).
+    """
+
+    def __init__(self, neuron: Neuron, time_steps: int = 1, repeats: bool = False) -> None:
+        super().__init__()
+        self.neuron, self.time_steps, self.repeats = neuron, time_steps, repeats
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = self.time_steps
+        currents = x.expand(steps, *x.shape) if self.repeats else x.unflatten(0, (steps, x.shape[0] // steps))
+        return multi_step(currents, self.neuron).flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        return f"{self.neuron}, time_steps={self.time_steps}, repeats={self.repeats}"
