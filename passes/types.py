@@ -1,0 +1,102 @@
+"""What flows from one pass to the next: small frozen records that know nothing of each other's passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from idsnn_convert.runtime.graph import Graph, Shape
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """A traced network: its canonical graph and the tensors it computes with.
+
+    Attributes:
+        tensors: ``node.slot`` -> tensor, exactly the names of :func:`idsnn_convert.runtime.ops.tensor_shapes`.
+        origin: ``node.slot`` -> the name the traced module gave that tensor (its state dict's key).
+    """
+
+    graph: Graph
+    tensors: Mapping[str, Tensor]
+    origin: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher as loaded from a file or a live module, traced and in canonical form.
+
+    Attributes:
+        path: the file as the user named it.
+        sha256: of the file's bytes, hexadecimal.
+        form: how it was stored: ``state dict``, ``safetensors``, ...
+        family: what it was recognised as: ``akamaster CIFAR ResNet``.
+        arch: the member: ``resnet32``.
+        keys: ``node.slot`` -> the tensor's name in the file.
+        unread: names of tensors in the file that the network does not use, each with the reason.
+        assumptions: what the file could not tell and was assumed, one sentence each.
+    """
+
+    path: str
+    sha256: str
+    form: str
+    family: str
+    arch: str
+    graph: Graph
+    tensors: Mapping[str, Tensor]
+    keys: Mapping[str, str]
+    unread: Mapping[str, str] = field(default_factory=dict)
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> int:
+        return self.graph.output_shape[-1]
+
+    @property
+    def input_shape(self) -> Shape:
+        return self.graph.input_shape
+
+
+@dataclass(frozen=True)
+class Block:
+    """A residual block: all nodes between ``fork`` (excluded) and ``join`` (the add, included).
+
+    Attributes:
+        branch: names of the main branch's nodes, in order.
+        shortcut: names of the shortcut's nodes, in order; empty for an identity.
+        after: names of the nodes between this join and the next fork (the activation after the add).
+    """
+
+    name: str
+    fork: str
+    join: str
+    branch: tuple[str, ...]
+    shortcut: tuple[str, ...]
+    after: tuple[str, ...]
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Consecutive blocks that give maps of one shape (C, H, W)."""
+
+    blocks: tuple[Block, ...]
+
+    @property
+    def shape(self) -> Shape:
+        return self.blocks[-1].shape
+
+
+@dataclass(frozen=True)
+class BlockMap:
+    """A network cut into stem, stages of residual blocks, and head; together they hold every node once."""
+
+    stem: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    head: tuple[str, ...]
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return tuple(block for stage in self.stages for block in stage.blocks)
