@@ -1,0 +1,72 @@
+"""What a conversion must be before it is written: named checks, each with what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from idsnn_convert.passes.interpolate import SCALES, equals_rule
+from idsnn_convert.passes.types import Teacher
+from idsnn_convert.passes.weightmap import WeightMap
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.graph import Graph
+from idsnn_convert.runtime.ops import check, tensor_shapes
+
+
+@dataclass(frozen=True)
+class Check:
+    """One property of the result: what was found, what was wanted."""
+
+    name: str
+    found: str
+    wanted: str
+    passed: bool
+
+
+def verify(
+    ann: Graph, spiking: Graph, tensors: Mapping[str, Tensor], weights: WeightMap, teacher: Teacher, scale: str = "none"
+) -> tuple[Check, ...]:
+    """Checks a conversion's result against what it was made from.
+
+    Args:
+        ann: the target before its activations became neurons.
+        tensors: the result's tensors, to be held against ``weights`` and the teacher.
+
+    Raises:
+        UserError: if the spiking graph breaks the rules of :func:`idsnn_convert.runtime.ops.check`.
+    """
+    check(spiking)
+    sites, neurons = len(ann.of("activation")), len(spiking.of("neuron"))
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    mapped = [entry for entry in weights.tensors if entry.source is not None]
+    unequal = [entry.target for entry in mapped if not _follows_rule(entry.target, str(entry.source), tensors, teacher, scale)]
+    infinite = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    lost = teacher.tensors.keys() - {entry.source for entry in mapped} - weights.unused.keys()
+    return (
+        Check("one neuron per activation site", f"{neurons} neurons", f"{sites} sites", neurons == sites > 0),
+        Check("tensors fit the graph", f"{len(shapes)} tensors", f"{len(tensor_shapes(spiking))}", shapes == tensor_shapes(spiking)),
+        Check("mapped tensors equal the index rule", f"{len(mapped) - len(unequal)} equal", f"{len(mapped)} mapped", not unequal),
+        Check("something was mapped", f"{len(mapped)} mapped", "at least 1", bool(mapped)),
+        Check("all values are finite", f"{len(infinite)} tensors with NaN or infinity", "0", not infinite),
+        Check("every teacher tensor is used or listed", f"{len(lost)} lost", "0", not lost),
+    )
+
+
+def _follows_rule(target: str, source: str, tensors: Mapping[str, Tensor], teacher: Teacher, scale: str) -> bool:
+    result, origin = tensors[target], teacher.tensors[source]
+    factor = SCALES[scale](tuple(origin.shape), tuple(result.shape)) if result.dim() == 4 else 1.0
+    return equals_rule(result, origin, factor)
+
+
+def demand(checks: tuple[Check, ...]) -> None:
+    """Refuses a result that failed a check.
+
+    Raises:
+        UserError: naming each failed check, what was found and what was wanted.
+    """
+    if failed := [check for check in checks if not check.passed]:
+        told = "; ".join(f"{check.name}: {check.found}, wanted {check.wanted}" for check in failed)
+        raise UserError(f"the conversion failed its own checks and was not written: {told}")

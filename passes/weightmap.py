@@ -1,0 +1,191 @@
+"""Tensor level of the match: for every target tensor its source, or the reason why it stays fresh.
+
+Inside a pair of regions (stem with stem, branch with branch, shortcut with shortcut) convolutions are aligned by
+kernel size and relative place; a batch norm follows the convolution it stands behind (or before).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from idsnn_convert.passes.match import StagePlan, prefix, relative
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.graph import Graph, Node, Shape
+from idsnn_convert.runtime.ops import OPS
+
+SHORTCUTS = ("init", "fresh")
+HEADS = ("fresh", "copy")
+
+
+@dataclass(frozen=True)
+class TensorMap:
+    """Where one target tensor comes from.
+
+    Attributes:
+        place: ``stem``, the target block's name, or ``head``.
+        source: name of the teacher's tensor (``node.slot`` of its graph); None if the target stays fresh.
+        rule: ``copy`` (shapes agree), ``loop`` (loop interpolation) or ``fresh``.
+        reason: why it is fresh; empty otherwise.
+    """
+
+    target: str
+    target_shape: Shape
+    place: str
+    rule: str
+    source: str | None = None
+    source_shape: Shape | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class WeightMap:
+    """One entry for every tensor of the target, in graph order, and what of the source none of them uses."""
+
+    tensors: tuple[TensorMap, ...]
+    unused: Mapping[str, str]  # source tensor -> reason
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A target node and the source node its tensors come from; None with a reason."""
+
+    source: Node | None
+    reason: str
+    place: str
+
+
+def map_weights(
+    plan: StagePlan, target: Graph, source: Graph, *, shortcuts: str = "init", head: str = "fresh"
+) -> WeightMap:
+    """One :class:`TensorMap` for every tensor the target graph declares.
+
+    Args:
+        shortcuts: ``init`` from the teacher's, or ``fresh`` as in the IDSNN authors' code.
+        head: ``fresh`` as published, or ``copy`` where classes and features agree.
+
+    Raises:
+        UserError: on an unknown choice; on ``head="copy"`` where the shapes forbid it, naming both.
+    """
+    for what, value, known in (("shortcuts", shortcuts, SHORTCUTS), ("head", head, HEADS)):
+        if value not in known:
+            raise UserError(f"unknown choice {value!r} for {what}", hint=f"Known: {', '.join(known)}.")
+    links = dict(_region(target, plan.target.stem, source, plan.source.stem, "stem", prefix))
+    for pair in plan.pairs:
+        place, theirs = pair.target.name, pair.source
+        links.update(_region(target, (*pair.target.branch, *pair.target.after), source, (*theirs.branch, *theirs.after), place, relative))
+        if shortcuts == "fresh":
+            links.update(_fresh(target, pair.target.shortcut, place, "shortcuts were asked to stay fresh"))
+        elif not any(OPS[source[name].op].tensors(source[name]) for name in theirs.shortcut):
+            reason = f"the shortcut of the teacher's {theirs.name} has no weights"
+            links.update(_fresh(target, pair.target.shortcut, place, reason))
+        else:
+            links.update(_region(target, pair.target.shortcut, source, theirs.shortcut, place, relative))
+    links.update(_head(target, plan.target.head, source, plan.source.head, head))
+    return _entries(plan, target, source, links, head)
+
+
+def _region(
+    target: Graph, mine: Sequence[str], source: Graph, theirs: Sequence[str], place: str, rule: object
+) -> Iterator[tuple[str, _Link]]:
+    """Links every node with tensors among ``mine`` to one among ``theirs``."""
+    pick = prefix if rule is prefix else relative
+    convs = [source[name] for name in theirs if source[name].op == "conv2d"]
+    aligned: dict[str, Node] = {}
+    for kernel in dict.fromkeys(target[name].attr("kernel") for name in mine if target[name].op == "conv2d"):
+        wanting = [name for name in mine if target[name].op == "conv2d" and target[name].attr("kernel") == kernel]
+        offered = [node for node in convs if node.attr("kernel") == kernel]
+        if offered:
+            aligned.update((name, offered[i]) for name, i in zip(wanting, pick(len(wanting), len(offered)), strict=True))
+    for name in mine:
+        node = target[name]
+        if node.op == "conv2d":
+            kernel = "x".join(map(str, node.attr("kernel")))
+            yield name, _Link(aligned.get(name), f"the teacher has no {kernel} convolution at this place", place)
+        elif node.op == "batch_norm":
+            yield name, _norm_link(target, node, source, aligned, place)
+
+
+def _norm_link(target: Graph, norm: Node, source: Graph, aligned: Mapping[str, Node], place: str) -> _Link:
+    """The source norm that stands to the aligned convolution as ``norm`` stands to its own."""
+    before = target[norm.inputs[0]]
+    if before.op == "conv2d":
+        if before.name not in aligned:
+            return _Link(None, "its convolution has no source", place)
+        found = [source[name] for name in source.users[aligned[before.name].name] if source[name].op == "batch_norm"]
+        reason = f"no batch norm follows the teacher's {aligned[before.name].name}"
+        return _Link(found[0] if found else None, reason, place)
+    convs = _next_convs(target, norm)
+    theirs = [_previous_norm(source, aligned[conv.name]) for conv in convs if conv.name in aligned]
+    return _Link(next((node for node in theirs if node), None), "no batch norm precedes the teacher's convolution", place)
+
+
+def _next_convs(graph: Graph, norm: Node) -> list[Node]:
+    """The convolutions that read ``norm`` directly or behind its activation or neuron."""
+    ahead = [graph[name] for name in graph.users[norm.name]]
+    ahead += [graph[name] for node in ahead if node.op in ("activation", "neuron") for name in graph.users[node.name]]
+    return [node for node in ahead if node.op == "conv2d"]
+
+
+def _previous_norm(graph: Graph, conv: Node) -> Node | None:
+    """The batch norm right before ``conv``, activations aside."""
+    node = graph[conv.inputs[0]]
+    while node.op in ("activation", "neuron", "dropout"):
+        node = graph[node.inputs[0]]
+    return node if node.op == "batch_norm" else None
+
+
+def _fresh(target: Graph, names: Sequence[str], place: str, reason: str) -> Iterator[tuple[str, _Link]]:
+    return ((name, _Link(None, reason, place)) for name in names if OPS[target[name].op].tensors(target[name]))
+
+
+def _head(target: Graph, mine: Sequence[str], source: Graph, theirs: Sequence[str], head: str) -> Iterator[tuple[str, _Link]]:
+    """The linear layers (never interpolated), and whatever convolutions stand behind the last block."""
+    yield from _region(target, mine, source, theirs, "head", relative)
+    linear = [source[name] for name in theirs if source[name].op == "linear"]
+    for name in mine:
+        node = target[name]
+        if node.op != "linear":
+            continue
+        if head == "fresh":
+            yield name, _Link(None, "the head stays fresh, as published", "head")
+            continue
+        sizes = (node.attr("out_features"), node.attr("in_features"))
+        fitting = [other for other in linear if (other.attr("out_features"), other.attr("in_features")) == sizes]
+        if not fitting:
+            found = ", ".join(f"{other.attr('in_features')} -> {other.attr('out_features')}" for other in linear)
+            problem = f"the head cannot be copied: the target's maps {sizes[1]} features to {sizes[0]} classes, the teacher's {found}"
+            raise UserError(problem, hint="Leave the head fresh, or choose a target as wide as the teacher.")
+        yield name, _Link(fitting[-1], "", "head")
+
+
+def _entries(plan: StagePlan, target: Graph, source: Graph, links: Mapping[str, _Link], head: str) -> WeightMap:
+    entries = []
+    for node in target:
+        for slot, shape in OPS[node.op].tensors(node).items():
+            link = links.get(node.name, _Link(None, "no rule covers this kind of layer", "other"))
+            theirs = OPS[link.source.op].tensors(link.source).get(slot) if link.source else None
+            name = f"{node.name}.{slot}"
+            if link.source is None or theirs is None:
+                reason = link.reason if link.source is None else f"the teacher's {link.source.name} has no {slot}"
+                entries.append(TensorMap(name, shape, link.place, "fresh", reason=reason))
+            else:
+                rule = "copy" if theirs == shape else "loop"
+                entries.append(TensorMap(name, shape, link.place, rule, f"{link.source.name}.{slot}", theirs))
+    used = {entry.source for entry in entries}
+    unused = {}
+    for node in source:
+        for slot in OPS[node.op].tensors(node):
+            if (name := f"{node.name}.{slot}") not in used:
+                unused[name] = _why_unused(plan, node, head)
+    return WeightMap(tuple(entries), unused)
+
+
+def _why_unused(plan: StagePlan, node: Node, head: str) -> str:
+    if node.name in plan.source.head:
+        return "the head stays fresh" if head == "fresh" else "the target's head has no such layer"
+    for block in plan.source.blocks:
+        if node.name in (*block.branch, *block.shortcut, *block.after):
+            taken = any(pair.source == block for pair in plan.pairs)
+            return "the target has no layer for it" if taken else f"no target block takes {block.name} under the {plan.rule} rule"
+    return "the target has no layer for it"
