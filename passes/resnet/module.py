@@ -1,0 +1,156 @@
+"""One module for every network a :class:`ResNetSpec` describes, with torchvision's parameter names.
+
+Each call site is a submodule of its own (``layer1.0.relu1``, ``layer1.0.add``), so that tracing names every node by
+its path. Letters: N batch, C channels, H height, W width, F features, K classes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from idsnn_convert.passes.resnet.spec import BLOCKS, ResNetSpec
+from idsnn_convert.runtime.modules import Add, GlobalAvgPool, Pad, Slice
+
+OPEN_END = 2**63 - 1
+"""The ``stop`` of a slice that runs to the end, as torch.export writes it."""
+
+
+class Block(nn.Module):
+    """conv-BN-ReLU-...-conv-BN, add, and a ReLU if ``relu_after``; the last convolution is followed by no ReLU."""
+
+    def __init__(self, spec: ResNetSpec, stage: int, block: int) -> None:
+        super().__init__()
+        self.convs = BLOCKS[spec.block]
+        last = block == spec.depths[stage] - 1
+        self.relu_after = spec.after_add == "block" or (spec.after_add == "stage" and last)
+        for i, conv in enumerate(_convs(spec, stage, block), start=1):
+            self.add_module(f"conv{i}", conv)
+            self.add_module(f"bn{i}", nn.BatchNorm2d(conv.out_channels))
+            if i < self.convs or self.relu_after:
+                self.add_module(f"relu{i}", nn.ReLU())
+        self.downsample = _shortcut(spec, stage) if spec.projects(stage, block) else None
+        self.add = Add()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = x
+        for i in range(1, self.convs + 1):
+            out = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(out))
+            if i < self.convs:
+                out = self.get_submodule(f"relu{i}")(out)
+        out = self.add(out, x if self.downsample is None else self.downsample(x))
+        result: Tensor = self.get_submodule(f"relu{self.convs}")(out) if self.relu_after else out
+        return result
+
+
+class PreactBlock(nn.Module):
+    """BN-ReLU-conv, two or three times, add (He et al. 2016); a shortcut with tensors reads what the first ReLU gives."""
+
+    def __init__(self, spec: ResNetSpec, stage: int, block: int) -> None:
+        super().__init__()
+        self.convs = BLOCKS[spec.block]
+        for i, conv in enumerate(_convs(spec, stage, block), start=1):
+            self.add_module(f"bn{i}", nn.BatchNorm2d(conv.in_channels))
+            self.add_module(f"relu{i}", nn.ReLU())
+            self.add_module(f"conv{i}", conv)
+        self.downsample = _shortcut(spec, stage) if spec.projects(stage, block) else None
+        self.add = Add()
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated: Tensor = self.get_submodule("relu1")(self.get_submodule("bn1")(x))
+        out: Tensor = self.get_submodule("conv1")(activated)
+        for i in range(2, self.convs + 1):
+            out = self.get_submodule(f"relu{i}")(self.get_submodule(f"bn{i}")(out))
+            out = self.get_submodule(f"conv{i}")(out)
+        result: Tensor = self.add(out, x if self.downsample is None else self.downsample(activated))
+        return result
+
+
+class ResNet(nn.Module):
+    """The network ``spec`` describes: images (N, C, H, W) -> logits (N, K)."""
+
+    def __init__(self, spec: ResNetSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        stem = spec.stem
+        self.conv1 = nn.Conv2d(spec.in_channels, stem.width, stem.kernel, stem.stride, stem.padding, bias=False)
+        if not spec.preact:
+            self.bn1 = nn.BatchNorm2d(stem.width)
+            self.relu = nn.ReLU()
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if stem.pool else None
+        kind = PreactBlock if spec.preact else Block
+        for stage, depth in enumerate(spec.depths):
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*(kind(spec, stage, block) for block in range(depth))))
+        if spec.final_norm:
+            self.bn_last = nn.BatchNorm2d(spec.outputs[-1])
+            self.relu_last = nn.ReLU()
+        self.avgpool = nn.AvgPool2d(spec.window) if spec.window else GlobalAvgPool()
+        self.flatten = nn.Flatten(1)
+        if spec.hidden:
+            self.fc_hidden = nn.Linear(spec.features, spec.hidden)
+            self.relu_hidden = nn.ReLU()
+        self.fc = nn.Linear(spec.hidden or spec.features, spec.classes, bias=spec.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        if not self.spec.preact:
+            x = self.relu(self.bn1(x))
+        if self.maxpool is not None:
+            x = self.maxpool(x)
+        for stage in range(len(self.spec.depths)):
+            x = self.get_submodule(f"layer{stage + 1}")(x)  # (N, outputs[stage], H, W)
+        if self.spec.final_norm:
+            x = self.relu_last(self.bn_last(x))
+        x = self.flatten(self.avgpool(x))  # (N, F)
+        if self.spec.hidden:
+            x = self.relu_hidden(self.fc_hidden(x))
+        logits: Tensor = self.fc(x)
+        return logits
+
+
+def _convs(spec: ResNetSpec, stage: int, block: int) -> list[nn.Conv2d]:
+    """A block's convolutions: 3x3-3x3, or 1x1-3x3-1x1."""
+    entry = spec.entries[stage] if block == 0 else spec.outputs[stage]
+    stride = spec.strides[stage] if block == 0 else 1
+    width, output = spec.widths[stage], spec.outputs[stage]
+    if BLOCKS[spec.block] == 2:
+        return [nn.Conv2d(entry, width, 3, stride, 1, bias=False), nn.Conv2d(width, output, 3, 1, 1, bias=False)]
+    first, middle = (stride, 1) if spec.stride_at == "1x1" else (1, stride)
+    return [
+        nn.Conv2d(entry, width, 1, first, bias=False),
+        nn.Conv2d(width, width, 3, middle, 1, groups=spec.groups, bias=False),
+        nn.Conv2d(width, output, 1, bias=False),
+    ]
+
+
+def _shortcut(spec: ResNetSpec, stage: int) -> nn.Sequential:
+    """What a stage's first block adds: its input brought to the stage's shape."""
+    entry, output, stride = spec.entries[stage], spec.outputs[stage], spec.strides[stage]
+    if spec.shortcut == "pad":
+        front = (output - entry) // 2
+        rows, columns = Slice(2, 0, OPEN_END, stride), Slice(3, 0, OPEN_END, stride)
+        pad = Pad((0, 0, 0, 0, front, output - entry - front), "constant", 0.0)
+        return nn.Sequential(OrderedDict(rows=rows, columns=columns, pad=pad))
+    conv = nn.Conv2d(entry, output, 1, stride, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(output)) if spec.shortcut == "projection" else nn.Sequential(conv)
+
+
+def initialise(network: ResNet, seed: int) -> None:
+    """Fresh weights for training ``network`` from scratch, the same for the same seed.
+
+    Convolutions: normal, variance 2 / (kernel^2 * output channels) (He et al. 2015, fan out); batch norms: weight 1, bias 0,
+    statistics 0 and 1; linear layers: uniform within 1 / sqrt(inputs), as torch's default.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            elif isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
+            elif isinstance(module, nn.Linear):
+                bound = module.in_features**-0.5
+                for tensor in module.parameters():
+                    tensor.uniform_(-bound, bound, generator=generator)
