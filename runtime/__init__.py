@@ -12,19 +12,24 @@ from idsnn_convert.runtime.network import SpikingNetwork
 __all__ = ["Checkpoint", "SpikingNetwork", "load", "network", "read", "save"]
 
 
-def load(path: str | Path, *, time_steps: int | None = None, device: torch.device | str = "cpu") -> SpikingNetwork:
+def load(
+    path: str | Path, *, time_steps: int | None = None, device: torch.device | str = "cpu", compiled: bool = False
+) -> SpikingNetwork:
     """The spiking network in the checkpoint ``path``, rebuilt from that file alone.
 
     Args:
         time_steps: T to run with; the checkpoint's own by default.
+        compiled: run on fused kernels, see :class:`SpikingNetwork`.
 
     Raises:
         UserError: see :func:`idsnn_convert.runtime.checkpoint.read`.
     """
-    return network(read(Path(path)), time_steps=time_steps, device=device)
+    return network(read(Path(path)), time_steps=time_steps, device=device, compiled=compiled)
 
 
-def network(checkpoint: Checkpoint, *, time_steps: int | None = None, device: torch.device | str = "cpu") -> SpikingNetwork:
+def network(
+    checkpoint: Checkpoint, *, time_steps: int | None = None, device: torch.device | str = "cpu", compiled: bool = False
+) -> SpikingNetwork:
     """The spiking network that a checkpoint describes."""
     steps = checkpoint.time_steps if time_steps is None else time_steps
-    return SpikingNetwork(checkpoint.graph, checkpoint.tensors, steps, checkpoint.encoder, device)
+    return SpikingNetwork(checkpoint.graph, checkpoint.tensors, steps, checkpoint.encoder, device, compiled)

@@ -12,6 +12,8 @@ from torch import Tensor, fx, nn
 
 from idsnn_convert.runtime.encoders import ENCODERS, Encoder
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.fused import NormNeuron
+from idsnn_convert.runtime.fusion import Fusion, fusions
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.neurons import SpikingNeuron
 from idsnn_convert.runtime.ops import OPS, check
@@ -38,16 +40,17 @@ def build(graph: Graph, tensors: Mapping[str, Tensor], device: torch.device | st
     """
     check(graph)
     with torch.device("meta"):
-        module = _assemble(graph, frozenset())
+        module = _assemble(graph, frozenset(), {})
     return _filled(module, tensors, device)
 
 
-def _assemble(graph: Graph, time_free: frozenset[str]) -> fx.GraphModule:
-    """Modules and calls; a time-free value is repeated before it meets one that has a time axis."""
+def _assemble(graph: Graph, time_free: frozenset[str], fused: Mapping[str, Fusion]) -> fx.GraphModule:
+    """Places the modules and writes the calls; what has no time axis is repeated before it meets what has."""
     root = nn.Module()
     calls = fx.Graph()
     values: dict[str, fx.Node] = {}
     repeated: dict[str, fx.Node] = {}
+    absorbed = {name for fusion in fused.values() for name in fusion.absorbed}
 
     def timed(name: str) -> fx.Node:
         if name not in time_free:
@@ -62,18 +65,29 @@ def _assemble(graph: Graph, time_free: frozenset[str]) -> fx.GraphModule:
         make = OPS[node.op].module
         if node.op == "input":
             values[node.name] = calls.placeholder("x")
-        elif make is None:
+            continue
+        if make is None:
             calls.output(timed(node.inputs[0]))
-        else:
-            module = make(node)
+            continue
+        module = make(node)
+        _place(root, node.name, module)
+        if fusion := fused.get(node.name):
+            target = f"{node.name}__fused"
+            norm = root.get_submodule(fusion.norm)
+            _place(root, target, NormNeuron(norm, module))  # type: ignore[arg-type]
+            args = [timed(name) for name in (fusion.source, fusion.residual) if name is not None]
+            values[node.name] = calls.call_module(target, tuple(args))
+        elif node.name not in absorbed:
             if isinstance(module, SpikingNeuron):
                 module.repeats = node.inputs[0] in time_free
-            _place(root, node.name, module)
             direct = node.op == "neuron" or node.name in time_free
-            args = tuple(values[name] if direct else timed(name) for name in node.inputs)
-            values[node.name] = calls.call_module(node.name, args)
+            args = [values[name] if direct else timed(name) for name in node.inputs]
+            values[node.name] = calls.call_module(node.name, tuple(args))
     calls.lint()
-    return fx.GraphModule(root, calls)
+    body = fx.GraphModule(root, calls)
+    for name in fused.keys() | absorbed:  # only called modules were taken over; these own tensors and settings
+        body.add_submodule(name, root.get_submodule(name))
+    return body
 
 
 def _place(root: nn.Module, name: str, module: nn.Module) -> None:
@@ -121,10 +135,19 @@ class SpikingNetwork(nn.Module):
     Attributes:
         graph: the canonical graph.
         body: the module that computes it; its state dict holds the checkpoint's tensors under their names.
+
+    With ``compiled``, batch norm, residual add and neuron run as one kernel made by torch.compile at the first call
+    (seconds, once per machine); :func:`idsnn_convert.runtime.kernels.can_compile` says whether it can be.
     """
 
     def __init__(
-        self, graph: Graph, tensors: Mapping[str, Tensor], time_steps: int, encoder: str = "direct", device: torch.device | str = "cpu"
+        self,
+        graph: Graph,
+        tensors: Mapping[str, Tensor],
+        time_steps: int,
+        encoder: str = "direct",
+        device: torch.device | str = "cpu",
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         check(graph)
@@ -132,7 +155,8 @@ class SpikingNetwork(nn.Module):
         self.encoder_name = encoder
         self.encoder: Encoder = ENCODERS[encoder].make()
         with torch.device("meta"):
-            body = _assemble(graph, time_free_nodes(graph, encoder))
+            time_free = time_free_nodes(graph, encoder)
+            body = _assemble(graph, time_free, fusions(graph, time_free) if compiled else {})
         self.body = _filled(body, tensors, device)
         self.time_steps = time_steps
 
