@@ -1,0 +1,35 @@
+"""Data sets on disk -> images and labels. A data set is one row of :data:`DATASETS` and one file beside this one."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from idsnn_convert.runtime.data.cifar import CIFAR10, CIFAR100
+from idsnn_convert.runtime.data.fashion_mnist import FASHION_MNIST
+from idsnn_convert.runtime.data.files import Kind, opened
+from idsnn_convert.runtime.data.types import Dataset, Split
+from idsnn_convert.runtime.errors import UserError
+
+__all__ = ["DATASETS", "Dataset", "Split", "open_dataset"]
+
+DATASETS: dict[str, Kind] = {"cifar10": CIFAR10, "cifar100": CIFAR100, "fashion-mnist": FASHION_MNIST}
+
+
+def open_dataset(spec: str) -> Dataset:
+    """The data set that ``spec``, ``NAME:FOLDER``, names: ``cifar10:data/cifar-10-batches-bin``.
+
+    FOLDER holds the files as published, or the folder of them. Nothing is read before its ``train`` or ``test``
+    is asked for, and one does not need the other's files.
+
+    Raises:
+        UserError: on an unknown name, a missing folder, or a folder without the files.
+    """
+    name, colon, folder = spec.partition(":")
+    if name not in DATASETS:
+        near = get_close_matches(name, DATASETS, n=1)
+        known = f"Known: {', '.join(DATASETS)}."
+        raise UserError(f"unknown data set {name!r}", hint=f"Did you mean {near[0]!r}? {known}" if near else known)
+    if not colon or not folder:
+        raise UserError(f"the data set {spec!r} names no folder", hint=f"Write NAME:FOLDER, such as {name}:path/to/files.")
+    return opened(name, DATASETS[name], Path(folder).expanduser())

@@ -1,0 +1,98 @@
+"""What a data set is once read: images and labels in memory, as stored, without any normalisation.
+
+Letters: N images, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from idsnn_convert.runtime.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Labelled images.
+
+    Attributes:
+        images: uint8 (N, C, H, W), 0 to 255.
+        labels: int64 (N,), from 0.
+        classes: how many classes the set has; 0 if not known.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != torch.uint8:
+            raise ValueError(f"images must be uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}")
+        if self.labels.shape != (len(self.images),) or self.labels.dtype != torch.int64:
+            raise ValueError(f"labels must be int64 ({len(self.images)},), not {self.labels.dtype} {tuple(self.labels.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return tuple(self.images.shape[1:])
+
+    def first(self, n: int | None) -> Split:
+        """The first ``n`` images in stored order; all of them for None, or if there are no more.
+
+        Raises:
+            UserError: if ``n`` is below 1.
+        """
+        return self if _takes_all(n, len(self)) else Split(self.images[:n], self.labels[:n], self.classes)
+
+    def sample(self, n: int | None, seed: int) -> Split:
+        """``n`` images drawn without repeats, the same ones for the same ``seed``; all for None, or if there are no more.
+
+        Raises:
+            UserError: if ``n`` is below 1.
+        """
+        if _takes_all(n, len(self)):
+            return self
+        drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:n].to(self.labels.device)
+        return Split(self.images[drawn], self.labels[drawn], self.classes)
+
+
+def _takes_all(n: int | None, there: int) -> bool:
+    if n is not None and n < 1:
+        raise UserError(f"the number of images must be at least 1, not {n}")
+    return n is None or n >= there
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set found on disk. Nothing is read until :attr:`train` or :attr:`test` is asked for, then once.
+
+    Attributes:
+        name: ``cifar10``.
+        class_names: in the order of the labels; may be empty.
+        root: the folder the user named.
+        read: ``"train"`` or ``"test"`` -> its images.
+    """
+
+    name: str
+    classes: int
+    class_names: tuple[str, ...]
+    root: Path
+    read: Callable[[str], Split] = field(repr=False, compare=False)
+
+    @cached_property
+    def train(self) -> Split:
+        """The training images. Raises UserError if their files are missing or damaged."""
+        return self.read("train")
+
+    @cached_property
+    def test(self) -> Split:
+        """The test images. Raises UserError if their files are missing or damaged."""
+        return self.read("test")
