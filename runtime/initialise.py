@@ -1,0 +1,77 @@
+"""Fresh tensors for a graph: what a network starts from where nothing is taken from a teacher.
+
+Each tensor is drawn from a generator of its own, seeded by the run's seed and the tensor's name, so a tensor does
+not depend on which others are drawn, nor in which order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import deque
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from idsnn_convert.runtime.graph import Graph, Node
+from idsnn_convert.runtime.ops import OPS
+
+V_THRESHOLD = "v_threshold"
+
+
+def fresh_tensors(
+    graph: Graph, seed: int, batch_norm_weight: float | str = 1.0, names: Collection[str] | None = None
+) -> dict[str, Tensor]:
+    """Name (``node.slot``) -> float32 tensor, in graph order.
+
+    Convolutions: normal, deviation sqrt(2 / (C_out k k)) (He et al. 2015, fan out), bias 0. Linear: uniform in
+    +-1 / sqrt(features in), weight and bias, as torch. Batch norm: weight ``batch_norm_weight``, bias 0, mean 0,
+    variance 1.
+
+    Args:
+        batch_norm_weight: a number, or ``v_threshold``: the threshold of the next neuron (threshold-dependent
+            batch norm, Zheng et al. 2021; the baseline of IDSNN), 1 where no neuron follows.
+        names: which tensors; all by default.
+    """
+    fresh = {}
+    for node in graph:
+        for slot, shape in OPS[node.op].tensors(node).items():
+            name = f"{node.name}.{slot}"
+            if names is None or name in names:
+                fresh[name] = _fresh(graph, node, slot, shape, _generator(seed, name), batch_norm_weight)
+    return fresh
+
+
+def _generator(seed: int, name: str) -> torch.Generator:
+    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def _fresh(
+    graph: Graph, node: Node, slot: str, shape: tuple[int, ...], generator: torch.Generator, norm_weight: float | str
+) -> Tensor:
+    if node.op == "batch_norm":
+        values = {"bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+        if slot != "weight":
+            return torch.full(shape, values[slot])
+        return torch.full(shape, _next_threshold(graph, node) if norm_weight == V_THRESHOLD else float(norm_weight))
+    if node.op == "conv2d":
+        if slot == "bias":
+            return torch.zeros(shape)
+        return torch.empty(shape).normal_(0, math.sqrt(2 / (shape[0] * shape[2] * shape[3])), generator=generator)
+    bound = 1 / math.sqrt(node.attr("in_features"))
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+
+def _next_threshold(graph: Graph, start: Node) -> float:
+    """The threshold of the nearest neuron downstream of ``start``; 1 if there is none."""
+    seen, queue = {start.name}, deque([start.name])
+    while queue:
+        for user in graph.users[queue.popleft()]:
+            if graph[user].op == "neuron":
+                return float(graph[user].attr("v_threshold"))
+            if user not in seen:
+                seen.add(user)
+                queue.append(user)
+    return 1.0

@@ -1,0 +1,106 @@
+"""Fresh tensors: their distributions, that each has chance of its own, and what a batch norm's weight starts at."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from idsnn_convert.runtime.graph import Attr, Graph, Node
+from idsnn_convert.runtime.initialise import V_THRESHOLD, fresh_tensors
+from idsnn_convert.runtime.neurons import Neuron
+from idsnn_convert.runtime.ops import check, tensor_shapes
+
+WINDOW: dict[str, Attr] = {"kernel": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1, "bias": True}
+NORM: dict[str, Attr] = {"channels": 64, "eps": 1e-5, "momentum": 0.1, "affine": True}
+
+
+def network() -> Graph:
+    """Two conv-norm-neuron layers of thresholds 0.3 and 0.7, a norm after them, and a head."""
+    maps, features = (64, 4, 4), 64 * 4 * 4
+    graph = Graph(
+        (
+            Node("x", "input", (), {}, (3, 4, 4)),
+            Node("conv1", "conv2d", ("x",), {"in_channels": 3, "out_channels": 64, **WINDOW}, maps),
+            Node("bn1", "batch_norm", ("conv1",), NORM, maps),
+            Node("lif1", "neuron", ("bn1",), Neuron(v_threshold=0.3).attrs(), maps),
+            Node("conv2", "conv2d", ("lif1",), {"in_channels": 64, "out_channels": 64, **WINDOW}, maps),
+            Node("bn2", "batch_norm", ("conv2",), NORM, maps),
+            Node("add", "add", ("bn2", "lif1"), {}, maps),
+            Node("lif2", "neuron", ("add",), Neuron(v_threshold=0.7).attrs(), maps),
+            Node("bn3", "batch_norm", ("lif2",), NORM, maps),
+            Node("flat", "flatten", ("bn3",), {}, (features,)),
+            Node("fc", "linear", ("flat",), {"in_features": features, "out_features": 10, "bias": True}, (10,)),
+            Node("out", "output", ("fc",), {}, (10,)),
+        )
+    )
+    check(graph)
+    return graph
+
+
+def test_every_tensor_of_the_graph_in_its_shape() -> None:
+    graph = network()
+    fresh = fresh_tensors(graph, seed=0)
+    assert {name: tuple(tensor.shape) for name, tensor in fresh.items()} == tensor_shapes(graph)
+    assert {tensor.dtype for tensor in fresh.values()} == {torch.float32}
+
+
+def test_convolutions_are_normal_with_fan_out_deviation() -> None:
+    weight = fresh_tensors(network(), seed=0)["conv2.weight"]
+    deviation = math.sqrt(2 / (64 * 3 * 3))
+    assert weight.std().item() == pytest.approx(deviation, rel=0.02)
+    assert weight.mean().abs().item() < 0.02 * deviation
+    assert weight.abs().max() > 3 * deviation  # no uniform reaches that
+
+
+def test_a_grouped_convolution_counts_all_output_channels() -> None:
+    attrs: dict[str, Attr] = {"in_channels": 64, "out_channels": 64, **WINDOW, "groups": 4}
+    nodes = (Node("x", "input", (), {}, (64, 4, 4)), Node("c", "conv2d", ("x",), attrs, (64, 4, 4)))
+    graph = Graph((*nodes, Node("out", "output", ("c",), {}, (64, 4, 4))))
+    assert fresh_tensors(graph, 0)["c.weight"].std().item() == pytest.approx(math.sqrt(2 / (64 * 9)), rel=0.03)
+
+
+def test_the_head_is_uniform_as_torch_draws_it() -> None:
+    fresh = fresh_tensors(network(), seed=0)
+    bound = 1 / math.sqrt(64 * 4 * 4)
+    for name in ("fc.weight", "fc.bias"):
+        assert fresh[name].abs().max() <= bound
+    assert fresh["fc.weight"].std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03)
+
+
+def test_norms_and_biases_start_plain() -> None:
+    fresh = fresh_tensors(network(), seed=0)
+    expected = {"bn1.weight": 1, "bn1.bias": 0, "bn1.running_mean": 0, "bn1.running_var": 1, "conv1.bias": 0}
+    assert {name: fresh[name].unique().tolist() for name in expected} == {name: [value] for name, value in expected.items()}
+
+
+def test_norm_weight_as_given_or_the_next_threshold() -> None:
+    graph = network()
+    given = fresh_tensors(graph, 0, batch_norm_weight=0.25)
+    assert given["bn1.weight"].unique().item() == 0.25
+    after = fresh_tensors(graph, 0, batch_norm_weight=V_THRESHOLD)
+    found = [after[f"{name}.weight"].unique().item() for name in ("bn1", "bn2", "bn3")]
+    assert found == pytest.approx([0.3, 0.7, 1.0])  # bn2 through the add; no neuron follows bn3
+
+
+def test_a_tensor_depends_on_seed_and_name_alone() -> None:
+    graph = network()
+    every = fresh_tensors(graph, seed=3)
+    alone = fresh_tensors(graph, seed=3, names=["fc.bias", "conv2.weight"])
+    assert list(alone) == ["conv2.weight", "fc.bias"]
+    assert all(torch.equal(tensor, every[name]) for name, tensor in alone.items())
+    other = fresh_tensors(graph, seed=4, names=["conv2.weight"])
+    assert not torch.equal(other["conv2.weight"], every["conv2.weight"])
+    assert not torch.equal(every["conv1.weight"][0, 0], every["conv2.weight"][0, 0])
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    fresh_tensors(network(), seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_drawn_values_stay_the_same_between_releases() -> None:
+    drawn = fresh_tensors(network(), seed=0, names=["fc.bias"])["fc.bias"]
+    assert drawn[:3].tolist() == pytest.approx([-0.0131388195, -0.0281822421, 0.0228431262], rel=1e-6)
