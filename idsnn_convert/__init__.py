@@ -4,6 +4,7 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-# A checkout that is not installed: passes/ and runtime/ stand beside this folder instead of inside it.
-if (_beside := Path(__file__).resolve().parent.parent) and (_beside / "passes" / "__init__.py").is_file():
-    __path__.append(str(_beside))
+# In a checkout, passes/ and runtime/ stand beside this folder; installed, they stand inside it.
+_home = Path(__file__).resolve().parent
+if not (_home / "passes").is_dir():
+    __path__.append(str(_home.parent))
