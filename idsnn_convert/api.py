@@ -1,0 +1,82 @@
+"""What the command line does, as functions: convert a teacher, look into a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from idsnn_convert import __version__
+from idsnn_convert.passes.convert import Settings
+from idsnn_convert.passes.convert import convert as run_passes
+from idsnn_convert.passes.load import load_teacher
+from idsnn_convert.passes.targets import build_target
+from idsnn_convert.passes.types import Teacher
+from idsnn_convert.runtime.checkpoint import Checkpoint, is_checkpoint, read, save
+from idsnn_convert.runtime.errors import UserError
+
+
+def convert(
+    teacher: str | Path,
+    target: str,
+    output: str | Path | None = None,
+    *,
+    settings: Settings | None = None,
+    stem: str = "auto",
+    arch: str | None = None,
+    input_size: int | None = None,
+    force: bool = False,
+) -> tuple[Path, Checkpoint]:
+    """Converts the teacher in a file into a spiking checkpoint and writes it.
+
+    Args:
+        teacher: the file of the trained ResNet.
+        target: name of the network to make, see :data:`idsnn_convert.passes.targets.TARGETS`.
+        output: where to write; ``TEACHER-TARGET.safetensors`` in the current folder by default.
+        stem: the target's stem: ``auto``, ``cifar`` or ``imagenet``.
+        arch, input_size: what the teacher is, where its file cannot tell.
+        force: replace ``output`` even if it is something else than an untrained conversion.
+
+    Returns:
+        The written path and its content.
+
+    Raises:
+        UserError: on any file, name or setting that cannot be used; nothing is written then.
+    """
+    path = Path(teacher)
+    place = Path(f"{path.stem}-{target}.safetensors") if output is None else Path(output)
+    _check_place(place, path, force)
+    loaded = load_teacher(path, arch=arch, input_size=input_size)
+    built = build_target(target, input_shape=loaded.input_shape, classes=loaded.classes, stem=stem)
+    provenance = {"converter": "idsnn-convert", "version": __version__}
+    checkpoint = run_passes(loaded, built, target, settings or Settings(), provenance).checkpoint
+    save(place, checkpoint)
+    return place, checkpoint
+
+
+def _check_place(place: Path, teacher: Path, force: bool) -> None:
+    """Refuses to overwrite what a conversion cannot bring back."""
+    if place.exists() and teacher.exists() and place.samefile(teacher):
+        raise UserError(f"{place} is the teacher itself", hint="Give another file with -o.")
+    if not place.parent.is_dir():
+        raise UserError(f"{place}: the folder {place.parent} does not exist")
+    if place.is_dir():
+        raise UserError(f"{place} is a folder", hint="Give a file with -o.")
+    if not place.exists() or force:
+        return
+    if not is_checkpoint(place):
+        raise UserError(f"{place} exists and is no spiking checkpoint", hint="Give another file with -o, or --force.")
+    if read(place).training:
+        raise UserError(f"{place} exists and has been trained", hint="Give another file with -o, or --force.")
+
+
+def open_file(path: str | Path, *, arch: str | None = None, input_size: int | None = None) -> Checkpoint | Teacher:
+    """The spiking checkpoint or the teacher in a file, told apart by content.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    if is_checkpoint(Path(path)):
+        return read(Path(path))
+    return load_teacher(path, arch=arch, input_size=input_size)
+
+

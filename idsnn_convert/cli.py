@@ -1,0 +1,91 @@
+"""The two console commands. Nothing heavy is imported until a command runs."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import Any
+
+import click
+
+from idsnn_convert import __version__
+
+COMMANDS = {
+    "convert": "Turn a trained ResNet into a spiking checkpoint.",
+    "inspect": "Show what is in a teacher or a spiking checkpoint.",
+    "doctor": "Say what of a teacher would not convert, and why.",
+    "train": "Train a spiking checkpoint, with or without its teacher.",
+    "evaluate": "Measure a student's or a teacher's accuracy.",
+}
+"""Name of a subcommand (its module in ``idsnn_convert.commands``) -> its line in the overview."""
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Told(click.ClickException):
+    """A user's mistake on its way to stderr; exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, problem: str, hint: str | None) -> None:
+        super().__init__(problem)
+        self.hint = hint
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"Error: {printable(self.message)}", err=True)
+        if self.hint:
+            click.echo(printable(self.hint), err=True)
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters (terminal escapes in a tensor's name, say) shown instead of sent."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+class Command(click.Command):
+    """A command whose :class:`UserError` becomes one message and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            from idsnn_convert.runtime.errors import UserError  # imports torch, so only now
+
+            if isinstance(error, UserError):
+                raise Told(error.problem, error.hint) from error
+            raise
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = import_module(f"idsnn_convert.commands.{cmd_name}").command
+        return found
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and (near := difflib.get_close_matches(args[0], COMMANDS, n=1)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group("idsnn", cls=LazyGroup, context_settings=SETTINGS)
+@click.version_option(__version__, package_name="idsnn-convert")
+def main() -> None:
+    """Turn a trained ResNet into a spiking network you can train, run and ship."""
+
+
+def convert_main() -> None:
+    """The ``idsnn-convert`` command: ``idsnn convert`` under its own name."""
+    from idsnn_convert.commands.convert import command
+
+    command.main(prog_name="idsnn-convert")
