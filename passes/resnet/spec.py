@@ -165,8 +165,3 @@ class ResNetSpec:
 def _demand(name: str, what: str, value: Any, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UserError(f"{name}: {what} must be an integer of at least {least}, not {value!r}")
-
-
-def described(spec: ResNetSpec) -> str:
-    """A name for a network that has none: ``resnet(3-4-6-3 basic)``."""
-    return f"resnet({'-'.join(map(str, spec.depths))} {spec.block})"

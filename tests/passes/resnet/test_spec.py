@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from idsnn_convert.passes.resnet.spec import ResNetSpec, Stem, described
+from idsnn_convert.passes.resnet.spec import ResNetSpec, Stem
 from idsnn_convert.runtime.errors import UserError
 
 RESNET18 = ResNetSpec("resnet18", (2, 2, 2, 2), (64, 128, 256, 512), (64, 128, 256, 512), (1, 2, 2, 2), Stem(64), classes=10)
@@ -35,10 +35,6 @@ def test_projections_stand_where_the_shape_changes() -> None:
     assert RESNET50.projects(0, 0)
     assert not RESNET50.projects(1, 1)
     assert replace(RESNET18, projected_entry=True).projects(0, 0)
-
-
-def test_a_nameless_network_is_described_by_depths_and_block() -> None:
-    assert described(RESNET50) == "resnet(3-4-6-3 bottleneck)"
 
 
 @pytest.mark.parametrize(
