@@ -1,0 +1,209 @@
+"""Recipes: everything a training run may choose, as one TOML file of typed sections.
+
+Shipped ones lie in ``recipes/`` beside this file, one file a recipe. A key that is not here is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from idsnn_convert.runtime.errors import UserError
+
+SHIPPED = Path(__file__).parent / "recipes"
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+AtLeast0 = Annotated[float, Field(ge=0)]
+Above0 = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+
+class Run(_Section):
+    """``save_minutes``: how often, besides after each epoch, what a run needs to be resumed is written."""
+
+    epochs: Count = 200
+    seed: Annotated[int, Field(ge=0)] = 0
+    batch_size: Count = 64
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = True
+    save_minutes: Above0 = 10.0
+
+
+class Network(_Section):
+    """What to change of the checkpoint's network; nothing where None."""
+
+    time_steps: Count | None = None
+    encoder: Literal["direct", "poisson"] | None = None
+
+
+class Optimizer(_Section):
+    """``grad_clip``: largest l2 norm of the gradient of all weights together; 0 leaves it alone.
+    ``decay_norm_and_bias``: whether weight decay also reaches batch norms and biases (vectors)."""
+
+    name: Literal["sgd"] = "sgd"
+    lr: Above0 = 0.05
+    momentum: Share = 0.9
+    weight_decay: AtLeast0 = 1e-4
+    decay_norm_and_bias: bool = True
+    nesterov: bool = False
+    grad_clip: AtLeast0 = 0.0
+
+
+class Schedule(_Section):
+    """See :mod:`idsnn_convert.runtime.schedule`. A milestone below 1 is a fraction of the epochs, so that it moves
+    with their number; any other is an epoch. ``floor`` is the cosine's last lr as a fraction of the first."""
+
+    kind: Literal["step", "cosine", "constant"] = "step"
+    milestones: Annotated[tuple[Above0, ...], Field(strict=False)] = (0.3, 0.6, 0.8)
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    warmup_epochs: AtLeast0 = 0.0
+
+
+class Loss(_Section):
+    """See :mod:`idsnn_convert.runtime.losses`. ``alpha = 0`` trains without a teacher."""
+
+    alpha: AtLeast0 = 0.3
+    temperature: Above0 = 4.0
+    ce: Literal["mean", "steps"] = "mean"
+    kl: Literal["mean", "steps"] = "mean"
+    label_smoothing: Share = 0.0
+    normalise: bool = False
+
+
+class Augment(_Section):
+    """``crop_padding``: black pixels on each side before a random crop to the old size; 0 does not crop."""
+
+    crop_padding: Annotated[int, Field(ge=0)] = 4
+    flip: bool = True
+
+
+class Initialisation(_Section):
+    """``checkpoint`` starts from the checkpoint's tensors, ``fresh`` from new ones (for ablations).
+    ``batch_norm_weight``, for ``fresh``: a number, or ``v_threshold`` for threshold-dependent batch norm."""
+
+    source: Literal["checkpoint", "fresh"] = "checkpoint"
+    batch_norm_weight: Above0 | Literal["v_threshold"] = 1.0
+
+
+class Recipe(_Section):
+    description: str = ""
+    run: Run = Run()
+    network: Network = Network()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    loss: Loss = Loss()
+    augment: Augment = Augment()
+    initialisation: Initialisation = Initialisation()
+
+    def to_json(self) -> dict[str, Any]:
+        """Every setting as JSON-native values."""
+        return self.model_dump(mode="json")
+
+    def to_toml(self) -> str:
+        """Every setting as TOML, such as :func:`load_recipe` reads; settings that are None are left out."""
+        lines = []
+        for key, value in self.to_json().items():
+            if isinstance(value, dict):
+                lines += ["", f"[{key}]", *(_line(name, v) for name, v in value.items() if v is not None)]
+            else:
+                lines.append(_line(key, value))
+        return "\n".join(lines) + "\n"
+
+
+def _line(key: str, value: Any) -> str:
+    return f"{key} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def shipped() -> dict[str, Path]:
+    """Name of each recipe that comes with the package -> its file."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A shipped recipe by its name, or the TOML file at a path, with ``section.key=value`` overrides applied in order.
+
+    Values of overrides are read as TOML; what is no TOML is a string: ``schedule.kind=cosine``.
+
+    Raises:
+        UserError: on an unknown recipe or key, or a value out of range, naming the file or override and the way out.
+    """
+    path = _find(str(name_or_path))
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"recipe {path}: {error.strerror if isinstance(error, OSError) else error}") from error
+    recipe = _validated(data, f"recipe {path}")
+    for override in overrides:
+        _apply(data, override)
+        recipe = _validated(data, f"override {override!r}")
+    return recipe
+
+
+def _find(name: str) -> Path:
+    if name in shipped():
+        return shipped()[name]
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        raise UserError(f"recipe {name}: no such file", hint=f"Shipped recipes: {', '.join(shipped())}.")
+    raise UserError(f"unknown recipe {name!r}", hint=_nearest(name, list(shipped())) + f"Known: {', '.join(shipped())}.")
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    """Sets the override in ``data``; whether there is such a key is seen when all is validated."""
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts) or "\n" in text:
+        raise UserError(f"override {override!r} is not of the form section.key=value", hint="Such as loss.alpha=0.5.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *path, last = parts
+    for part in path:
+        data = data.setdefault(part, {})
+        if not isinstance(data, dict):
+            raise UserError(f"override {override!r}: {part!r} holds no settings", hint="Such as loss.alpha=0.5.")
+    data[last] = value
+
+
+def _validated(data: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _told(where, tuple(str(part) for part in first["loc"]), first) from error
+
+
+def _told(where: str, loc: tuple[str, ...], error: Any) -> UserError:
+    """What pydantic found, for people."""
+    if error["type"] == "extra_forbidden":
+        key, known = ".".join(loc), _keys()
+        near = _nearest(key, [*known, *Recipe.model_fields]) or _nearest(loc[-1], [name.partition(".")[2] for name in known])
+        settings = [name for name in known if name.startswith(f"{loc[0]}.")] or list(Recipe.model_fields)
+        return UserError(f"{where}: unknown setting {key!r}", hint=f"{near}Settings here: {', '.join(settings)}.")
+    wanted = error["msg"].removeprefix("Input should be ")
+    return UserError(f"{where}: {'.'.join(loc[:2])} must be {wanted}, not {error['input']!r}")
+
+
+def _keys() -> list[str]:
+    """Every setting as ``section.key``."""
+    sections = {name: field.annotation for name, field in Recipe.model_fields.items()}
+    return [f"{name}.{key}" for name, kind in sections.items() for key in getattr(kind, "model_fields", ())]
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"Did you mean {near[0]!r}? " if near else ""
