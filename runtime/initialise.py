@@ -14,10 +14,22 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from idsnn_convert.runtime.checkpoint import Checkpoint
 from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.ops import OPS
+from idsnn_convert.runtime.recipe import Recipe
 
 V_THRESHOLD = "v_threshold"
+
+
+def prepared(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
+    """``checkpoint`` as ``recipe`` wants a run to begin: its time steps and encoder, and its tensors or fresh ones."""
+    network, start = recipe.network, recipe.initialisation
+    changes = {"time_steps": network.time_steps or checkpoint.time_steps, "encoder": network.encoder or checkpoint.encoder}
+    if start.source == "checkpoint":
+        return checkpoint.with_tensors(checkpoint.tensors, **changes)
+    fresh = fresh_tensors(checkpoint.graph, recipe.run.seed, start.batch_norm_weight)
+    return checkpoint.with_tensors(fresh, **changes, training={})
 
 
 def fresh_tensors(

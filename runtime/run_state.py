@@ -1,0 +1,133 @@
+"""What a run is at one moment: where it stands, what it learnt, what it has drawn; as tensors and JSON, and back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.normalisation import Normalisation
+from idsnn_convert.runtime.recipe import Recipe
+
+
+@dataclass
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        epoch: epochs done.
+        batch: batches done of the next one.
+        sums: over those batches' images: loss, cross-entropy, KL, right answers, images.
+        train_seconds: spent on those batches.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0] * 5)
+    train_seconds: float = 0.0
+    lr: float = 0.0
+    best_top1: float = -1.0
+    best_epoch: int = 0
+    last_top1: float = 0.0
+
+    def finish_epoch(self, top1: float) -> None:
+        """Moves to the next epoch; ``top1`` is this one's accuracy, the best one if none before was as high."""
+        self.epoch, self.batch, self.sums, self.train_seconds = self.epoch + 1, 0, [0.0] * 5, 0.0
+        self.last_top1 = top1
+        if top1 > self.best_top1:
+            self.best_top1, self.best_epoch = top1, self.epoch
+
+
+def identity(
+    recipe: Recipe, dataset: str, train_images: int, test_images: int, normalisation: Normalisation, teacher: nn.Module | None
+) -> dict[str, Any]:
+    """What a run was asked to do, JSON-native; a resumed one must be asked the same."""
+    return {
+        "recipe": recipe.to_json(),
+        "dataset": dataset,
+        "train_images": train_images,
+        "test_images": test_images,
+        "normalisation": normalisation.to_json(),
+        "teacher_sha256": None if teacher is None else _digest(teacher),
+    }
+
+
+def _digest(module: nn.Module) -> str:
+    """SHA-256 of a module's tensors, names and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_same(folder: Path, facts: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuses to resume a run as another one. How often the state is written, and what describes the recipe, may differ.
+
+    Raises:
+        UserError: naming the first difference.
+    """
+    before, now = dict(_flat("", facts.get("identity"))), dict(_flat("", asked))
+    free = ("recipe.run.save_minutes", "recipe.description")
+    for key in dict.fromkeys((*now, *before)):
+        if key not in free and before.get(key) != now.get(key):
+            problem = f"{folder}: the run began with {key.removeprefix('recipe.')} = {before.get(key)!r}, not {now.get(key)!r}"
+            raise UserError(problem, hint="Resume it as it began, or start a new run in another folder.")
+
+
+def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flat(f"{key}.{name}" if key else name, inner)
+    else:
+        yield key, value
+
+
+def snapshot(
+    network: nn.Module, optimizer: torch.optim.Optimizer, at: Position, device: torch.device
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The run's tensors, by name, and its position as JSON-native values."""
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        if (momentum := optimizer.state[parameter].get("momentum_buffer")) is not None:
+            tensors[f"momentum.{name}"] = momentum
+    tensors["random.cpu"] = torch.get_rng_state()
+    if device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+    return tensors, asdict(at)
+
+
+def restore(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+) -> Position:
+    """Puts what :func:`snapshot` took back, torch's generators included, and gives the position.
+
+    Raises:
+        UserError: if it was taken of another network.
+    """
+    own = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    for name in sorted(own.keys() | {name for name in tensors if name.startswith("network.")}):
+        if name not in own or name not in tensors or own[name].shape != tensors[name].shape:
+            problem = f"{folder} holds a run of another network: {name.removeprefix('network.')!r} differs"
+            raise UserError(problem, hint="Resume it with the checkpoint it began with.")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+    for name, parameter in network.named_parameters():
+        if (momentum := tensors.get(f"momentum.{name}")) is not None:
+            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter.detach()).copy_(momentum)
+    torch.set_rng_state(tensors["random.cpu"])
+    if device.type == "cuda" and "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)
+    return Position(**facts["position"])

@@ -1,0 +1,294 @@
+"""Training: a network, a data set and a recipe in; a run folder with checkpoints and metrics out.
+
+A run repeats bit for bit on the CPU for the same arguments and number of threads, and so does one that was stopped
+or killed at any moment and resumed.
+
+Letters: T time steps, B batch, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from idsnn_convert.runtime.data.batches import batch_count, train_batches
+from idsnn_convert.runtime.data.types import Dataset, Split
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.evaluate import Evaluation, evaluate
+from idsnn_convert.runtime.losses import distillation_loss
+from idsnn_convert.runtime.normalisation import Normalisation
+from idsnn_convert.runtime.recipe import Optimizer, Recipe
+from idsnn_convert.runtime.run_folder import RunFolder, open_run
+from idsnn_convert.runtime.run_state import Position, check_same, identity, restore, snapshot
+from idsnn_convert.runtime.schedule import lr_at
+from idsnn_convert.runtime.stop import Interrupted, StopRequest
+
+Save = Callable[[nn.Module, Path, dict[str, Any]], None]
+"""Writes the network as a checkpoint, all or nothing, with the JSON-native record of its training."""
+
+BATCHES_PER_LOOK = 20
+"""How many batches a device other than the CPU is given before its losses are looked at: looking makes it wait."""
+
+
+class Watcher(Protocol):
+    """Told how a run goes."""
+
+    def batch(self, epoch: int, epochs: int, batch: int, batches: int, loss: float) -> None:
+        """``batch`` of ``batches`` of ``epoch`` is done, counted from 1; ``loss`` is the mean over the epoch so far."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch is done; ``record`` is its line in metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Accuracies in percent of the test split; epochs counted from 1."""
+
+    epochs: int
+    best_top1: float
+    best_epoch: int
+    last_top1: float
+    best: Path
+    last: Path
+
+
+@dataclass
+class _Run:
+    """One run's parts; ``at`` is the only one that changes, besides weights and momenta."""
+
+    network: nn.Module
+    teacher: nn.Module | None
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+    train: Split
+    test: Split
+    normalisation: Normalisation
+    device: torch.device
+    folder: RunFolder
+    identity: Mapping[str, Any]
+    watcher: Watcher | None
+    at: Position
+    saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def batches(self) -> int:
+        return batch_count(len(self.train), self.recipe.run.batch_size)
+
+    def write_state(self) -> None:
+        """What the run needs to be resumed from here."""
+        tensors, position = snapshot(self.network, self.optimizer, self.at, self.device)
+        self.folder.write_state(tensors, {"identity": self.identity, "position": position})
+        self.saved = time.monotonic()
+
+
+def train(
+    network: nn.Module,
+    dataset: Dataset,
+    recipe: Recipe,
+    run_dir: Path,
+    *,
+    normalisation: Normalisation,
+    save: Save,
+    teacher: nn.Module | None = None,
+    watcher: Watcher | None = None,
+    limit_train: int | None = None,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+) -> TrainResult:
+    """Trains ``network`` in place by ``recipe``, evaluating it on the test split after every epoch.
+
+    Args:
+        network: gives logits (T, B, K), or (B, K) for one without time; it starts from the weights it has (see
+            :func:`idsnn_convert.runtime.initialise.prepared` for those that the recipe asks for).
+        run_dir: see :mod:`idsnn_convert.runtime.run_folder`; made if it is not there.
+        normalisation: of the images, for network and teacher alike: both see the same augmented batch.
+        save: writes ``last.safetensors`` after each epoch, ``best.safetensors`` after each with the best accuracy yet.
+        teacher: gives logits (B, K); frozen, in eval mode. Needed where ``loss.alpha`` is above 0, else not used.
+        limit_train: train on this many images, drawn by the recipe's seed.
+        resume: go on where the run in ``run_dir`` stopped, however it stopped; all else must be as it was.
+
+    Raises:
+        UserError: if the arguments do not go together, the folder is taken, or the loss becomes NaN or infinite; the
+            last good state and checkpoints are kept then.
+        Interrupted: on SIGINT or SIGTERM, after the batch at hand is done and the run can be resumed.
+    """
+    if not recipe.loss.alpha:
+        teacher = None
+    elif teacher is None:
+        problem = f"the recipe distills (loss.alpha = {recipe.loss.alpha:g}), but there is no teacher"
+        raise UserError(problem, hint="Name one, or set loss.alpha=0.")
+    device = torch.device(device)
+    chosen, test = dataset.train.sample(limit_train, recipe.run.seed), dataset.test
+    layout = torch.channels_last if recipe.run.channels_last else torch.preserve_format
+    network.to(device, memory_format=layout)  # type: ignore[call-overload]
+    if teacher is not None:
+        teacher.to(device, memory_format=layout).eval()  # type: ignore[call-overload]
+    with open_run(run_dir, resume) as folder, StopRequest() as stop, _own_randomness(device, recipe.run.seed):
+        run = _Run(
+            network=network,
+            teacher=teacher,
+            optimizer=_optimizer(network, recipe.optimizer),
+            recipe=recipe,
+            train=Split(chosen.images.to(device), chosen.labels.to(device), chosen.classes),
+            test=test,
+            normalisation=normalisation,
+            device=device,
+            folder=folder,
+            identity=identity(recipe, dataset.name, len(chosen), len(test), normalisation, teacher),
+            watcher=watcher,
+            at=Position(),
+        )
+        if resume:
+            tensors, facts = folder.read_state()
+            check_same(folder.path, facts, run.identity)
+            run.at = restore(folder.path, tensors, facts, network, run.optimizer, device)
+            folder.keep_metrics(run.at.epoch)
+        else:
+            folder.write_recipe(recipe)
+            run.write_state()
+        try:
+            while run.at.epoch < recipe.run.epochs:
+                _train_epoch(run, stop)
+                _finish_epoch(run, save, stop)
+        except Interrupted:
+            run.write_state()
+            raise
+    return TrainResult(run.at.epoch, run.at.best_top1, run.at.best_epoch, run.at.last_top1, folder.best, folder.last)
+
+
+def _train_epoch(run: _Run, stop: StopRequest) -> None:
+    """The batches of this epoch that are not done yet: forward, loss, backward, step."""
+    recipe, at = run.recipe, run.at
+    epoch, total = at.epoch, recipe.run.epochs
+    every = 1 if run.device.type == "cpu" else BATCHES_PER_LOOK
+    parameters, weights = list(run.network.parameters()), list(run.network.state_dict().values())
+    batches = train_batches(
+        run.train,
+        recipe.run.batch_size,
+        seed=recipe.run.seed,
+        epoch=epoch,
+        normalisation=run.normalisation,
+        crop_padding=recipe.augment.crop_padding,
+        flip=recipe.augment.flip,
+        device=run.device,
+        skip=at.batch,
+    )
+    sums = torch.tensor(at.sums, dtype=torch.float64, device=run.device)
+    run.network.train()
+    began = time.perf_counter()
+    for images, labels in batches:
+        at.lr = lr_at(recipe.schedule, recipe.optimizer.lr, epoch * run.batches + at.batch, run.batches, total)
+        for group in run.optimizer.param_groups:
+            group["lr"] = at.lr
+        logits, taught = _logits(run, images)
+        terms = distillation_loss(logits, labels, taught, recipe.loss)
+        run.optimizer.zero_grad()
+        terms.total.backward()
+        if recipe.optimizer.grad_clip:
+            nn.utils.clip_grad_norm_(parameters, recipe.optimizer.grad_clip)
+        run.optimizer.step()
+        hits = (logits.detach().mean(0).argmax(1) == labels).sum() / len(labels)
+        sums += len(labels) * torch.stack((terms.total.detach(), terms.ce, terms.kl, hits, torch.ones_like(hits)))
+        at.batch += 1
+        if at.batch % every and at.batch < run.batches:
+            continue
+        at.sums = sums.tolist()
+        _demand_finite(run, "the loss", *at.sums)
+        # A current that is NaN fires no spike, so no loss shows it.
+        _demand_finite(run, "a weight", nn.utils.get_total_norm(weights).item())
+        at.train_seconds += time.perf_counter() - began
+        if run.watcher is not None:
+            run.watcher.batch(epoch + 1, total, at.batch, run.batches, at.sums[0] / at.sums[-1])
+        stop.check()
+        if time.monotonic() - run.saved > 60 * recipe.run.save_minutes:
+            run.write_state()
+        began = time.perf_counter()
+
+
+def _logits(run: _Run, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The network's (T, B, K) and the teacher's (B, K), if there is one."""
+    half = run.recipe.run.precision == "bfloat16"
+    with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=half):
+        logits = run.network(images)
+    logits = logits if logits.dim() == 3 else logits[None]
+    if run.teacher is None:
+        return logits, None
+    with torch.no_grad(), torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=half):
+        taught = run.teacher(images)
+    if taught.shape != logits.shape[1:]:
+        raise UserError(f"the teacher tells {taught.shape[-1]} classes apart, the network {logits.shape[-1]}")
+    return logits, taught
+
+
+def _finish_epoch(run: _Run, save: Save, stop: StopRequest) -> None:
+    """Evaluates, then writes checkpoints, metrics and state, in an order that a kill between two cannot spoil."""
+    at, folder = run.at, run.folder
+    with _own_randomness(run.device, run.recipe.run.seed), stop.at_once():  # the run's own chance is not touched
+        tested = evaluate(run.network, run.test, run.normalisation)
+    _demand_finite(run, "the loss on the test split", tested.loss)
+    record = _record(run, tested)
+    at.finish_epoch(tested.top1)
+    training = {**run.identity, "metrics": record}
+    save(run.network, folder.last, training)
+    if at.best_epoch == at.epoch:
+        save(run.network, folder.best, training)
+    folder.append_metrics(record)
+    run.write_state()
+    if run.watcher is not None:
+        run.watcher.epoch(record)
+
+
+def _record(run: _Run, tested: Evaluation) -> dict[str, Any]:
+    """An epoch's line in metrics.jsonl. Losses in nats; ``lr`` is the last; accuracies of each number of steps if spiking."""
+    loss, ce, kl, hits, images = run.at.sums
+    return {
+        "epoch": run.at.epoch + 1,
+        "lr": run.at.lr,
+        "train_loss": loss / images,
+        "train_ce": ce / images,
+        "train_kl": kl / images,
+        "train_top1_percent": 100 * hits / images,
+        "train_seconds": run.at.train_seconds,
+        "train_images_per_second": images / run.at.train_seconds,
+        "test_loss": tested.loss,
+        "test_top1_percent": tested.top1,
+        "test_top1_percent_per_step": list(tested.top1_per_step),
+        "test_seconds": tested.seconds,
+    }
+
+
+def _demand_finite(run: _Run, what: str, *values: float) -> None:
+    """Raises UserError if one of ``values`` is NaN or infinite."""
+    if all(map(math.isfinite, values)):
+        return
+    at = run.at
+    kept = f"{run.folder.last} holds the network after epoch {at.epoch}. " if at.epoch else ""
+    raise UserError(
+        f"training diverged: {what} became NaN or infinite in epoch {at.epoch + 1}, batch {at.batch}, at lr {at.lr:g}",
+        hint=f"{kept}Lower optimizer.lr, lengthen schedule.warmup_epochs, or set optimizer.grad_clip.",
+    )
+
+
+def _optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    """SGD, with weight decay on all weights or on those that are no vectors."""
+    decayed = [p for p in network.parameters() if settings.decay_norm_and_bias or p.dim() > 1]
+    spared = [p for p in network.parameters() if not settings.decay_norm_and_bias and p.dim() <= 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    filled = [group for group in groups if group["params"]]
+    return torch.optim.SGD(filled, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
+
+
+@contextmanager
+def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
+    """Within, torch's global generators start from ``seed``; afterwards they are as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
