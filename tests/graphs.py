@@ -54,7 +54,7 @@ class _Sketch:
 def residual(
     site: tuple[str, dict[str, Attr]], shape: Shape = (3, 8, 8), classes: int = CLASSES, widths: tuple[int, int] = (4, 8)
 ) -> Graph:
-    """A residual network of two blocks, the second with stride 2 and a projection; ``site`` is each activation's op and attributes."""
+    """Two residual blocks, the second with stride 2 and a projection; ``site`` is each activation's op and attributes."""
     net = _Sketch(shape, site)
     x = net.fire("act1", net.conv_bn("conv1", "bn1", "x", widths[0], 3, 1))
     x = net.block("layer1.0", x, widths[0], 1)
