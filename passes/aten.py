@@ -98,8 +98,8 @@ def hardtanh(b: Builder, site: Site, x: Map, low: float | None = -1, high: float
     return b.add(site, "activation", (x,), {"kind": kind})
 
 
-def leaky_relu(b: Builder, site: Site, x: Map, slope: float = 0.01) -> Map:
-    return b.add(site, "activation", (x,), {"kind": "leaky_relu", "slope": float(slope)})
+def leaky_relu(b: Builder, site: Site, x: Map, negative_slope: float = 0.01) -> Map:
+    return b.add(site, "activation", (x,), {"kind": "leaky_relu", "slope": float(negative_slope)})
 
 
 def elu(b: Builder, site: Site, x: Map, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Map:

@@ -81,19 +81,15 @@ LAYERS: dict[type[nn.Module], Callable[..., Call]] = {
 }
 """A layer -> the ATen call that it makes of its inputs."""
 
+SAME_NAME = (
+    "relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "hardswish", "hardtanh", "sigmoid", "hardsigmoid",
+    "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean", "dropout", "add", "mul", "cat", "split", "chunk", "pad",
+    "flatten", "view", "reshape", "contiguous",
+)  # fmt: skip
+"""Functions of torch and torch.nn.functional, and methods of tensors, that are ATen calls of the same arguments."""
+
 FUNCTIONS: dict[Any, str] = {
-    F.relu: "relu",
-    torch.relu: "relu",
-    F.max_pool2d: "max_pool2d",
-    torch.max_pool2d: "max_pool2d",
-    F.avg_pool2d: "avg_pool2d",
-    F.adaptive_avg_pool2d: "adaptive_avg_pool2d",
-    F.dropout: "dropout",
-    F.pad: "pad",
-    torch.flatten: "flatten",
-    torch.cat: "cat",
-    torch.mul: "mul",
-    torch.add: "add",
+    **{getattr(home, name): name for home in (torch, F) for name in SAME_NAME if hasattr(home, name)},
     operator.add: "add",
     operator.iadd: "add",
     operator.mul: "mul",
@@ -101,8 +97,7 @@ FUNCTIONS: dict[Any, str] = {
 }
 """A function -> the ATen call of the same arguments."""
 
-_SAME_NAME = ("relu", "add", "mul", "flatten", "view", "reshape", "mean", "contiguous")
-METHODS = {**{name: name for name in _SAME_NAME}, "size": "sym_size"}
+METHODS = {**{name: name for name in SAME_NAME}, "size": "sym_size"}
 """A tensor method -> the ATen call of the same arguments; in-place forms too."""
 
 

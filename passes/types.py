@@ -64,7 +64,7 @@ class Block:
     """A residual block: all nodes between ``fork`` (excluded) and ``join`` (the add, included).
 
     Attributes:
-        branch: names of the main branch's nodes, in order.
+        branch: names of the main branch's nodes, in order; it may begin with pre-activation that the shortcut shares.
         shortcut: names of the shortcut's nodes, in order; empty for an identity.
         after: names of the nodes between this join and the next fork (the activation after the add).
     """
@@ -80,7 +80,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Stage:
-    """Consecutive blocks that give maps of one shape (C, H, W)."""
+    """Consecutive blocks that give maps of one shape (C, H, W), or one size where channels grow block by block."""
 
     blocks: tuple[Block, ...]
 
@@ -91,11 +91,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class BlockMap:
-    """A network cut into stem, stages of residual blocks, and head; together they hold every node once."""
+    """A network cut into stem, stages of residual blocks, and head; together they hold every node once.
+
+    Attributes:
+        notes: what between the blocks is no residual block, one sentence each.
+    """
 
     stem: tuple[str, ...]
     stages: tuple[Stage, ...]
     head: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def blocks(self) -> tuple[Block, ...]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,41 +15,20 @@ from idsnn_convert.passes.resnet.module import ResNet
 from idsnn_convert.passes.resnet.spec import ResNetSpec, Stem
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.network import build
+from tests.passes.replicas import Calls, lively
 
 
-class Calls(nn.Module):
-    """A network whose forward is the function given."""
-
-    def __init__(self, forward: Callable[[Calls, Tensor], Tensor], **layers: nn.Module) -> None:
-        super().__init__()
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-        self._forward = forward
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._forward(self, x)
-
-
-def resnet(**changes: object) -> ResNet:
+def resnet(**changes: Any) -> ResNet:
     settings = {
         "depths": (1, 2), "widths": (8, 12), "outputs": (8, 12), "strides": (1, 2), "stem": Stem(8), "classes": 5,
         "input_size": 12,
     }  # fmt: skip
     network = ResNet(ResNetSpec("tiny", **{**settings, **changes}))
     lively(network)
-    return network.eval()
+    return network
 
 
-def lively(network: nn.Module) -> None:
-    """Batch norms that do something, so that one left out is noticed."""
-    torch.manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
-                nn.init.uniform_(tensor, 0.5, 1.5)
-
-
-VARIANTS: dict[str, dict[str, object]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "basic": {},
     "option A": {"shortcut": "pad"},
     "bottleneck": {"block": "bottleneck", "outputs": (32, 48), "groups": 4},
@@ -60,7 +39,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
-def test_the_graph_computes_what_the_module_computes(changes: dict[str, object]) -> None:
+def test_the_graph_computes_what_the_module_computes(changes: dict[str, Any]) -> None:
     network = resnet(**changes)
     traced = trace_known(network, network.spec.input_shape)
     images = torch.randn(3, *network.spec.input_shape)
@@ -111,7 +90,7 @@ def test_no_compiler_is_imported() -> None:
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
 def test_functions_methods_and_shared_layers() -> None:
-    def forward(self: Calls, x: Tensor) -> Tensor:
+    def forward(self: Any, x: Tensor) -> Any:
         x = F.relu(self.conv(x), inplace=True)
         x = self.act(self.conv2(x))
         x = torch.cat([self.act(x[:, :2]), x[:, 2:]], 1)
@@ -147,4 +126,4 @@ def test_control_flow_on_values_is_refused() -> None:
 
 def test_two_results_are_refused() -> None:
     with pytest.raises(UserError, match="gives a tuple, not one tensor"):
-        trace_known(Calls(lambda self, x: (x, x)), (3, 4, 4))  # type: ignore[return-value]
+        trace_known(Calls(lambda self, x: (x, x)), (3, 4, 4))
