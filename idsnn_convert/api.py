@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from idsnn_convert import __version__
 from idsnn_convert.passes.convert import Settings
@@ -78,5 +77,3 @@ def open_file(path: str | Path, *, arch: str | None = None, input_size: int | No
     if is_checkpoint(Path(path)):
         return read(Path(path))
     return load_teacher(path, arch=arch, input_size=input_size)
-
-

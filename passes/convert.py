@@ -134,7 +134,7 @@ def _mapping(
     ]
     return {
         "target": arch,
-        "settings": {"match": settings.match, "scale": settings.scale, "shortcuts": settings.shortcuts, "head": settings.head, "seed": settings.seed},
+        "settings": {key: getattr(settings, key) for key in ("match", "scale", "shortcuts", "head", "seed")},
         "activation_sites": len(target.of("activation")),
         "pairs": pairs,
         "tensors": rows,

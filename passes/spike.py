@@ -48,4 +48,3 @@ def _names(graph: Graph, sites: tuple[Node, ...], kind: str) -> Mapping[str, str
         taken.add(name)
         names[node.name] = name
     return names
-

@@ -39,6 +39,7 @@ def verify(
         UserError: if the spiking graph breaks the rules of :func:`idsnn_convert.runtime.ops.check`.
     """
     check(spiking)
+    needed = tensor_shapes(spiking)
     sites, neurons = len(ann.of("activation")), len(spiking.of("neuron"))
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     mapped = [entry for entry in weights.tensors if entry.source is not None]
@@ -47,8 +48,8 @@ def verify(
     lost = teacher.tensors.keys() - {entry.source for entry in mapped} - weights.unused.keys()
     return (
         Check("one neuron per activation site", f"{neurons} neurons", f"{sites} sites", neurons == sites > 0),
-        Check("tensors fit the graph", f"{len(shapes)} tensors", f"{len(tensor_shapes(spiking))}", shapes == tensor_shapes(spiking)),
-        Check("mapped tensors equal the index rule", f"{len(mapped) - len(unequal)} equal", f"{len(mapped)} mapped", not unequal),
+        Check("tensors fit the graph", f"{len(shapes)} tensors", f"{len(needed)}", shapes == needed),
+        Check("mapped tensors equal the index rule", f"{len(mapped) - len(unequal)}", f"{len(mapped)}", not unequal),
         Check("something was mapped", f"{len(mapped)} mapped", "at least 1", bool(mapped)),
         Check("all values are finite", f"{len(infinite)} tensors with NaN or infinity", "0", not infinite),
         Check("every teacher tensor is used or listed", f"{len(lost)} lost", "0", not lost),

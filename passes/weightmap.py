@@ -55,9 +55,7 @@ class _Link:
     place: str
 
 
-def map_weights(
-    plan: StagePlan, target: Graph, source: Graph, *, shortcuts: str = "init", head: str = "fresh"
-) -> WeightMap:
+def map_weights(plan: StagePlan, target: Graph, source: Graph, *, shortcuts: str = "init", head: str = "fresh") -> WeightMap:
     """One :class:`TensorMap` for every tensor the target graph declares.
 
     Args:
@@ -73,7 +71,8 @@ def map_weights(
     links = dict(_region(target, plan.target.stem, source, plan.source.stem, "stem", prefix))
     for pair in plan.pairs:
         place, theirs = pair.target.name, pair.source
-        links.update(_region(target, (*pair.target.branch, *pair.target.after), source, (*theirs.branch, *theirs.after), place, relative))
+        mine, other = (*pair.target.branch, *pair.target.after), (*theirs.branch, *theirs.after)
+        links.update(_region(target, mine, source, other, place, relative))
         if shortcuts == "fresh":
             links.update(_fresh(target, pair.target.shortcut, place, "shortcuts were asked to stay fresh"))
         elif not any(OPS[source[name].op].tensors(source[name]) for name in theirs.shortcut):
@@ -154,7 +153,8 @@ def _head(target: Graph, mine: Sequence[str], source: Graph, theirs: Sequence[st
         fitting = [other for other in linear if (other.attr("out_features"), other.attr("in_features")) == sizes]
         if not fitting:
             found = ", ".join(f"{other.attr('in_features')} -> {other.attr('out_features')}" for other in linear)
-            problem = f"the head cannot be copied: the target's maps {sizes[1]} features to {sizes[0]} classes, the teacher's {found}"
+            wanted = f"{sizes[1]} -> {sizes[0]}"
+            problem = f"the head cannot be copied: the target's maps {wanted} (features -> classes), the teacher's {found}"
             raise UserError(problem, hint="Leave the head fresh, or choose a target as wide as the teacher.")
         yield name, _Link(fitting[-1], "", "head")
 
@@ -187,5 +187,6 @@ def _why_unused(plan: StagePlan, node: Node, head: str) -> str:
     for block in plan.source.blocks:
         if node.name in (*block.branch, *block.shortcut, *block.after):
             taken = any(pair.source == block for pair in plan.pairs)
-            return "the target has no layer for it" if taken else f"no target block takes {block.name} under the {plan.rule} rule"
+            if not taken:
+                return f"no target block takes {block.name} under the {plan.rule} rule"
     return "the target has no layer for it"

@@ -156,7 +156,8 @@ def _from_metadata(data: Any) -> Checkpoint:
         raise UserError("its description is no JSON object")
     version = data.get("format_version")
     if version != FORMAT_VERSION:
-        raise UserError(f"format version {version!r} is not one this release reads ({FORMAT_VERSION})", hint="Is there a newer idsnn-convert?")
+        problem = f"format version {version!r} is not one this release reads ({FORMAT_VERSION})"
+        raise UserError(problem, hint="Is there a newer idsnn-convert?")
     graph = graphs.from_json(data.get("graph"))
     check(graph)
     for node in graph.of("neuron"):

@@ -21,7 +21,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}", hint="Is the folder there, and may you write to it?") from error
+        hint = "Is the folder there, and may you write to it?"
+        raise UserError(f"cannot write {path}: {error.strerror}", hint=hint) from error
     os.close(handle)
     part = Path(name)
     try:

@@ -28,14 +28,15 @@ class _NormNeuron(torch.autograd.Function):
         training: bool, functions: Kernels,
     ) -> Tensor:  # fmt: skip
         scale = weight * invstd
-        spikes, code, slopes = functions.forward(x, scale, bias - mean * scale, residual)
+        added = None if residual is None else residual.detach()  # the compiler must not meet autograd's history
+        spikes, code, slopes = functions.forward(x.detach(), scale, bias - mean * scale, added)
         ctx.save_for_backward(x, weight, mean, invstd, code, slopes)
         ctx.training, ctx.functions, ctx.residual = training, functions, residual is not None
         return spikes
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, invstd, code, slopes = ctx.saved_tensors
+        x, weight, mean, invstd, code, slopes = (None if saved is None else saved.detach() for saved in ctx.saved_tensors)
         dy, sum_dy, sum_dy_xhat = ctx.functions.backward(grad.contiguous(), code, slopes, x, mean, invstd)
         scale = weight * invstd
         if ctx.training:
@@ -82,7 +83,7 @@ def _rows(x: Tensor, time_steps: int) -> Tensor:
 
 
 def _statistics(norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and 1 / standard deviation of each channel: the batch's in training (running ones updated), else the running ones."""
+    """Mean and 1 / deviation of each channel: the batch's in training (the running ones updated), else the running ones."""
     running_mean, running_var = norm.running_mean, norm.running_var
     if running_mean is None or running_var is None:
         raise ValueError("a batch norm without running statistics cannot be fused")

@@ -40,7 +40,8 @@ def fusions(graph: Graph, time_free: frozenset[str]) -> dict[str, Fusion]:
         elif fed.op == "add" and len(fed.inputs) == 2 and len(graph.users[fed.name]) == 1 and fed.name not in time_free:
             for norm, other in (fed.inputs, fed.inputs[::-1]):
                 node = graph[norm]
-                if norm != other and node.op == "batch_norm" and node.shape == graph[other].shape and _fits(graph, node, time_free):
+                same_shape = norm != other and node.shape == graph[other].shape
+                if node.op == "batch_norm" and same_shape and _fits(graph, node, time_free):
                     found[neuron.name] = Fusion(neuron.name, norm, node.inputs[0], other, (norm, fed.name))
                     break
     return found

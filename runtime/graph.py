@@ -133,4 +133,3 @@ def _node_from_json(position: int, row: Any) -> Node:
 
 def _list_of(value: Any, kind: type) -> bool:
     return isinstance(value, list) and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
-

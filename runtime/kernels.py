@@ -91,9 +91,7 @@ def _forward(neuron: Neuron) -> tuple[Forward, Infer]:
     def infer(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None) -> Tensor:
         return torch.stack([fired.to(x.dtype) for _, fired in potentials(x, scale, shift, residual)])
 
-    def forward(
-        x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def forward(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         found = potentials(x, scale, shift, residual)
         spikes = torch.stack([fired.to(x.dtype) for _, fired in found])
         codes = []

@@ -16,7 +16,7 @@ from idsnn_convert.runtime.fused import NormNeuron
 from idsnn_convert.runtime.fusion import Fusion, fusions
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.neurons import SpikingNeuron
-from idsnn_convert.runtime.ops import OPS, check
+from idsnn_convert.runtime.ops import OPS, check, tensor_shapes
 
 
 class Repeat(nn.Module):
@@ -108,7 +108,8 @@ def _filled(module: fx.GraphModule, tensors: Mapping[str, Tensor], device: torch
     with torch.no_grad():
         for name, tensor in owned.items():
             if tensor.shape != tensors[name].shape:
-                raise UserError(f"tensor {name!r} has shape {tuple(tensors[name].shape)}, the graph needs {tuple(tensor.shape)}")
+                found, needed = tuple(tensors[name].shape), tuple(tensor.shape)
+                raise UserError(f"tensor {name!r} has shape {found}, the graph needs {needed}")
             tensor.copy_(tensors[name])
     return module
 
@@ -179,5 +180,6 @@ class SpikingNetwork(nn.Module):
         return logits.unflatten(0, (self._time_steps, len(images)))
 
     def tensors(self) -> dict[str, Tensor]:
-        """The network's tensors under their checkpoint names, on the CPU."""
-        return {name: tensor.detach().cpu() for name, tensor in self.body.state_dict().items()}
+        """The network's tensors under their checkpoint names, in graph order, on the CPU."""
+        state = self.body.state_dict()
+        return {name: state[name].detach().cpu() for name in tensor_shapes(self.graph)}

@@ -42,14 +42,14 @@ def _conv_shape(node: Node, shapes: Shapes) -> Shape:
     channels, *size = _map(shapes[0])
     if channels != node.attr("in_channels"):
         raise ValueError(f"its input has {channels} channels, its weight expects {node.attr('in_channels')}")
+    groups = node.attr("groups")
+    if groups < 1 or channels % groups or node.attr("out_channels") % groups:
+        raise ValueError(f"{groups} groups do not divide {channels} -> {node.attr('out_channels')}")
     return (node.attr("out_channels"), *_slide(node, size, node.attr("dilation"), ceil=False))
 
 
 def _conv_tensors(node: Node) -> dict[str, Shape]:
-    groups = node.attr("groups")
-    if groups < 1 or node.attr("in_channels") % groups or node.attr("out_channels") % groups:
-        raise ValueError(f"{groups} groups do not divide {node.attr('in_channels')} -> {node.attr('out_channels')}")
-    tensors = {"weight": (node.attr("out_channels"), node.attr("in_channels") // groups, *node.attr("kernel"))}
+    tensors = {"weight": (node.attr("out_channels"), node.attr("in_channels") // node.attr("groups"), *node.attr("kernel"))}
     if node.attr("bias"):
         tensors["bias"] = (node.attr("out_channels"),)
     return tensors
@@ -195,7 +195,10 @@ OPS: dict[str, Op] = {
     "mul": Op(None, {}, _broadcast, lambda node: modules.Mul()),
     "concat": Op(None, {}, _concat_shape, lambda node: modules.Concat()),
     "pad": Op(
-        1, {"pads": tuple, "mode": str, "value": float}, _pad_shape, lambda node: modules.Pad(node.attr("pads"), node.attr("mode"), node.attr("value"))
+        1,
+        {"pads": tuple, "mode": str, "value": float},
+        _pad_shape,
+        lambda node: modules.Pad(node.attr("pads"), node.attr("mode"), node.attr("value")),
     ),
     "slice": Op(
         1,
@@ -272,4 +275,3 @@ def _check_form(node: Node, position: int, count: int, seen: Mapping[str, Shape]
         fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
         if not fits:
             raise UserError(f"{where} ({node.op}): attribute {key!r} must be {kind.__name__}, not {value!r}")
-

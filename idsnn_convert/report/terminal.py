@@ -19,6 +19,8 @@ from idsnn_convert.cli import printable
 from idsnn_convert.report.data import coverage
 from idsnn_convert.runtime.checkpoint import Checkpoint
 
+FEW_NAMES = 3
+
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
@@ -47,7 +49,8 @@ def print_conversion(checkpoint: Checkpoint, written: Path) -> None:
     print_mapping(checkpoint)
     out = console()
     for check in checkpoint.mapping.get("checks", []):
-        out.print(f"[{'green' if check['passed'] else 'red'}]ok[/] {safe(check['name'])}: {safe(check['found'])}, {safe(check['wanted'])}")
+        mark = "[green]ok[/]" if check["passed"] else "[red]failed[/]"
+        out.print(f"{mark} {safe(check['name'])}: {safe(check['found'])}, wanted {safe(check['wanted'])}")
     out.print(f"\nWrote [bold]{safe(written)}[/] ({written.stat().st_size:,} bytes).", soft_wrap=True)
 
 
@@ -56,14 +59,15 @@ def print_mapping(checkpoint: Checkpoint) -> None:
     out, mapping, teacher = console(), checkpoint.mapping, checkpoint.teacher
     settings = mapping.get("settings", {})
     out.print(f"[bold]{safe(teacher.get('arch', 'unknown teacher'))}[/] ({safe(teacher.get('family', ''))})")
-    out.print(f"  file    {safe(teacher.get('file', '?'))}, {safe(teacher.get('form', '?'))}, sha256 {safe(str(teacher.get('sha256', ''))[:16])}")
+    digest = str(teacher.get("sha256", ""))[:16]
+    out.print(f"  file    {safe(teacher.get('file', '?'))}, {safe(teacher.get('form', '?'))}, sha256 {safe(digest)}")
     for assumption in teacher.get("assumptions", []):
         out.print(f"  assumed {safe(assumption)}")
     out.print(
-        f"[bold]spiking {safe(mapping.get('target', '?'))}[/], T = {checkpoint.time_steps}, {len(checkpoint.neurons)} "
-        f"{_neuron_kinds(checkpoint)} layers for {mapping.get('activation_sites', '?')} activation sites, {checkpoint.encoder} encoding"
+        f"[bold]spiking {safe(mapping.get('target', '?'))}[/], T = {checkpoint.time_steps}, {checkpoint.encoder} encoding, "
+        f"{len(checkpoint.neurons)} {_neuron_kinds(checkpoint)} layers for {mapping.get('activation_sites', '?')} activation sites"
     )
-    out.print(f"  match {safe(settings.get('match'))}, scale {safe(settings.get('scale'))}, seed {safe(settings.get('seed'))}\n")
+    out.print("  " + ", ".join(f"{safe(key)} {safe(value)}" for key, value in settings.items()) + "\n")
     rows = mapping.get("tensors", [])
     out.print(_places(mapping.get("pairs", []), rows))
     found = coverage(rows)
@@ -103,7 +107,8 @@ def _print_reasons(title: str, named: list[tuple[str, str]]) -> None:
     for name, reason in named:
         grouped.setdefault(reason, []).append(name)
     for reason, names in grouped.items():
-        told = ", ".join(map(safe, names)) if len(names) <= 3 else f"{safe(names[0])} ... {safe(names[-1])} ({len(names)} tensors)"
+        few = len(names) <= FEW_NAMES
+        told = ", ".join(map(safe, names)) if few else f"{safe(names[0])} ... {safe(names[-1])} ({len(names)} tensors)"
         out.print(f"  {told}: {safe(reason)}")
     out.print()
 
@@ -118,10 +123,11 @@ def print_checkpoint(checkpoint: Checkpoint) -> None:
         surrogate = f"{neuron['surrogate']} {neuron['width']:g}"
         made.add_row(safe(neuron["name"]), *settings, surrogate, "x".join(map(str, neuron["shape"])))
     out.print(made)
-    normalisation = checkpoint.normalisation
-    out.print(f"Images are normalised by: {safe(normalisation['name']) if normalisation else 'not known yet (training decides)'}")
+    known = checkpoint.normalisation
+    out.print(f"Images are normalised by: {safe(known['name']) if known else 'not known yet (training decides)'}")
     if checkpoint.training:
-        told = ", ".join(f"{safe(key)} {safe(value)}" for key, value in checkpoint.training.items() if not isinstance(value, dict))
+        plain = {key: value for key, value in checkpoint.training.items() if not isinstance(value, dict)}
+        told = ", ".join(f"{safe(key)} {safe(value)}" for key, value in plain.items())
         out.print(f"Trained: {told}")
     else:
         out.print("Not trained yet.")

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from idsnn_convert.runtime.fusion import fusions
+from idsnn_convert.runtime.graph import Graph, Node
+from idsnn_convert.runtime.network import time_free_nodes
+
+
+def test_norms_and_adds_ahead_of_neurons_are_found(tiny_spiking_graph: Graph) -> None:
+    found = fusions(tiny_spiking_graph, time_free_nodes(tiny_spiking_graph, "direct"))
+    assert set(found) == {"layer1.0.act1", "layer1.0.act2", "layer2.0.act1", "layer2.0.act2"}
+    assert found["layer1.0.act1"].residual is None
+    assert found["layer1.0.act2"].residual == "act1"
+    assert found["layer1.0.act2"].absorbed == ("layer1.0.bn2", "layer1.0.add")
+    assert found["layer2.0.act2"].residual == "layer2.0.downsample.1"
+
+
+def test_with_a_time_axis_from_the_start_the_stem_is_fused_too(tiny_spiking_graph: Graph) -> None:
+    assert "act1" in fusions(tiny_spiking_graph, frozenset())
+
+
+def test_what_others_read_is_left_alone(tiny_spiking_graph: Graph) -> None:
+    nodes = list(tiny_spiking_graph.nodes)
+    place = nodes.index(tiny_spiking_graph["layer2.0.conv1"])
+    norm = Node("tap", "add", ("layer1.0.bn1", "layer1.0.act2"), {}, (4, 8, 8))
+    assert "layer1.0.act1" not in fusions(Graph((*nodes[:place], norm, *nodes[place:])), frozenset())
+    total = Node("tap", "add", ("layer1.0.add", "layer1.0.act2"), {}, (4, 8, 8))
+    assert "layer1.0.act2" not in fusions(Graph((*nodes[:place], total, *nodes[place:])), frozenset())
+
+
+def test_a_norm_without_weights_is_left_alone(tiny_spiking_graph: Graph) -> None:
+    norm = tiny_spiking_graph["layer1.0.bn1"]
+    plain = tiny_spiking_graph.with_nodes({norm.name: replace(norm, attrs={**norm.attrs, "affine": False})})
+    assert "layer1.0.act1" not in fusions(plain, frozenset())
+
+
+def test_a_norm_added_to_itself_is_left_alone(tiny_spiking_graph: Graph) -> None:
+    add = tiny_spiking_graph["layer1.0.add"]
+    doubled = tiny_spiking_graph.with_nodes({add.name: replace(add, inputs=("layer1.0.bn2", "layer1.0.bn2"))})
+    assert "layer1.0.act2" not in fusions(doubled, frozenset())
