@@ -15,7 +15,7 @@ import torch
 from idsnn_convert.runtime.graph import Graph
 from tests import graphs
 
-torch.set_num_threads(2)  # the tensors of tests are small; more threads only wait for each other
+torch.set_num_threads(1)  # the tensors of tests are small; more threads only wait for each other
 
 ROOT = Path(__file__).resolve().parent.parent
 
