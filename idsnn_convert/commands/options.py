@@ -13,3 +13,5 @@ data = click.option(
 normalisation = click.option(
     "--normalisation", metavar="NAME|M/S", help="A known normalisation, or means/deviations: 0.5,0.5,0.5/0.2,0.2,0.2."
 )
+device = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1; auto: a GPU if there is one.")
+compiled = click.option("--compile/--no-compile", "compiled", default=None, help="Fused kernels.  [default: where they pay]")

@@ -18,6 +18,8 @@ from rich.table import Table
 from idsnn_convert.cli import printable
 from idsnn_convert.report.data import coverage
 from idsnn_convert.runtime.checkpoint import Checkpoint
+from idsnn_convert.runtime.evaluate import Evaluation
+from idsnn_convert.runtime.trainer import TrainResult
 
 FEW_NAMES = 3
 
@@ -63,9 +65,10 @@ def print_mapping(checkpoint: Checkpoint) -> None:
     out.print(f"  file    {safe(teacher.get('file', '?'))}, {safe(teacher.get('form', '?'))}, sha256 {safe(digest)}")
     for assumption in teacher.get("assumptions", []):
         out.print(f"  assumed {safe(assumption)}")
+    neurons, sites = len(checkpoint.neurons), mapping.get("activation_sites", "?")
     out.print(
         f"[bold]spiking {safe(mapping.get('target', '?'))}[/], T = {checkpoint.time_steps}, {checkpoint.encoder} encoding, "
-        f"{len(checkpoint.neurons)} {_neuron_kinds(checkpoint)} layers for {mapping.get('activation_sites', '?')} activation sites"
+        f"{neurons} {_neuron_kinds(checkpoint)} layers for {sites} sites"
     )
     out.print("  " + ", ".join(f"{safe(key)} {safe(value)}" for key, value in settings.items()) + "\n")
     rows = mapping.get("tensors", [])
@@ -155,3 +158,21 @@ def print_teacher(facts: Mapping[str, Any]) -> None:
     for assumption in facts["assumptions"]:
         out.print(f"Assumed: {safe(assumption)}")
     _print_reasons("In the file, not used:", [(row["source"], row["reason"]) for row in facts["unread"]])
+
+
+def print_evaluation(found: Evaluation, normalisation: str) -> None:
+    """What ``idsnn evaluate`` measured."""
+    out = console()
+    out.print(f"[bold]top-1 {found.top1:.2f} %[/], loss {found.loss:.4f}")
+    if len(found.top1_per_step) > 1:
+        steps = ", ".join(f"T={t} {top1:.2f}" for t, top1 in enumerate(found.top1_per_step, 1))
+        out.print(f"after fewer steps: {steps}")
+    rate = f"{found.images_per_second:,.0f} images/s"
+    out.print(f"{found.images:,} images, {safe(normalisation)} normalisation, {found.seconds:.1f} s ({rate})")
+
+
+def print_training(result: TrainResult) -> None:
+    """How a run ended."""
+    out = console()
+    out.print(f"[bold]best top-1 {result.best_top1:.2f} %[/] in epoch {result.best_epoch}: {safe(result.best)}", soft_wrap=True)
+    out.print(f"last top-1 {result.last_top1:.2f} % in epoch {result.epochs}: {safe(result.last)}", soft_wrap=True)

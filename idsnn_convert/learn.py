@@ -1,0 +1,207 @@
+"""Evaluating and training what a file holds: the runtime's functions, joined to files and data sets by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from idsnn_convert import runtime
+from idsnn_convert.api import open_file
+from idsnn_convert.passes.load import load_teacher
+from idsnn_convert.passes.types import Teacher
+from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
+from idsnn_convert.runtime.data import Dataset, open_dataset
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.evaluate import Evaluation, Progress, check_fits, evaluate
+from idsnn_convert.runtime.fingerprint import choose_normalisation
+from idsnn_convert.runtime.initialise import prepared
+from idsnn_convert.runtime.kernels import can_compile
+from idsnn_convert.runtime.network import SpikingNetwork, build
+from idsnn_convert.runtime.normalisation import Normalisation, default_for, from_json, parse
+from idsnn_convert.runtime.recipe import Recipe, load_recipe
+from idsnn_convert.runtime.trainer import TrainResult, Watcher, train
+
+WORTH_COMPILING = 20_000
+"""Images that must pass for compiled kernels to win back the seconds their compilation takes."""
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """How images are normalised, and who said so."""
+
+    normalisation: Normalisation
+    reason: str
+
+
+def evaluate_file(
+    path: str | Path,
+    data: str,
+    *,
+    normalisation: str | None = None,
+    time_steps: int | None = None,
+    limit: int | None = None,
+    arch: str | None = None,
+    device: str = "auto",
+    compiled: bool | None = None,
+    progress: Progress | None = None,
+    told: Callable[[str], None] = lambda line: None,
+) -> tuple[Evaluation, Normalised]:
+    """Top-1 and loss of the student or teacher in a file on a data set's test images.
+
+    Args:
+        data: ``cifar10:DIR`` and the like.
+        normalisation: overrides what the checkpoint says or the teacher's first batch norm tells.
+        time_steps: T for a student; its own by default.
+        limit: only the first so many test images.
+        device: ``auto`` is a GPU if there is one.
+        compiled: fused kernels; by default where they pay.
+        told: receives what was decided, a line each, before the work begins.
+
+    Raises:
+        UserError: if file, data and options do not go together.
+    """
+    opened, dataset = open_file(path, arch=arch), open_dataset(data)
+    if time_steps is not None and isinstance(opened, Teacher):
+        raise UserError(f"{path} is a teacher; only a spiking network has time steps")
+    split = dataset.test.first(limit)
+    check_fits(opened.graph, split)
+    chosen = decide_normalisation(opened, dataset, normalisation)
+    told(f"{chosen.normalisation.name} normalisation: {chosen.reason}")
+    where = _device(device)
+    network: nn.Module
+    if isinstance(opened, Checkpoint):
+        images = len(split) * (time_steps or opened.time_steps)
+        network = runtime.network(opened, time_steps=time_steps, compiled=_compile(compiled, images, where, told))
+    else:
+        network = build(opened.graph, opened.tensors)
+    network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return evaluate(network, split, chosen.normalisation, graph=opened.graph, progress=progress), chosen
+
+
+def decide_normalisation(opened: Checkpoint | Teacher, dataset: Dataset, override: str | None) -> Normalised:
+    """The user's choice; else the checkpoint's; else what the first batch norm remembers; else the data set's usual one.
+
+    Raises:
+        UserError: if the override is unknown.
+    """
+    if override is not None:
+        return Normalised(parse(override), "as asked")
+    if isinstance(opened, Checkpoint) and opened.normalisation is not None:
+        return Normalised(from_json(opened.normalisation), "as the checkpoint was trained")
+    choice = choose_normalisation(opened.graph, opened.tensors, dataset.train)
+    if choice.best is not None and choice.clear:
+        return Normalised(choice.best.normalisation, _fit_told(choice.describe()))
+    usual = default_for(dataset.name)
+    if isinstance(opened, Checkpoint) or choice.best is None:
+        return Normalised(usual, f"the usual one for {dataset.name}; the network's batch norms cannot tell")
+    # A teacher's own memory, even in doubt, says more than habit.
+    return Normalised(choice.best.normalisation, _fit_told(choice.describe()) + "; --normalisation overrides")
+
+
+def _fit_told(description: str) -> str:
+    return "the first batch norm remembers it (" + description.partition(": ")[2] + ")"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A finished run, and what it ran with."""
+
+    result: TrainResult
+    recipe: Recipe
+    normalised: Normalised
+
+
+def train_file(
+    student: str | Path,
+    data: str,
+    out: str | Path,
+    *,
+    teacher: str | Path | None = None,
+    recipe: str = "idsnn",
+    overrides: Sequence[str] = (),
+    normalisation: str | None = None,
+    limit_train: int | None = None,
+    resume: bool = False,
+    arch: str | None = None,
+    device: str = "auto",
+    compiled: bool | None = None,
+    watcher: Watcher | None = None,
+    told: Callable[[str], None] = lambda line: None,
+) -> Training:
+    """Trains the spiking checkpoint ``student`` by a recipe, into the run folder ``out``.
+
+    Args:
+        teacher: the file it distills from; needed if the recipe's ``loss.alpha`` is above 0.
+        recipe: a shipped recipe's name or a TOML file; ``overrides`` are ``section.key=value``.
+        normalisation: of the images; by default the checkpoint's, else what the teacher's first batch norm tells.
+        limit_train: train on so many images only.
+        resume: go on where the run in ``out`` stopped.
+
+    Raises:
+        UserError: if files, data and recipe do not go together.
+        Interrupted: on SIGINT or SIGTERM, when the run can be resumed.
+    """
+    settings, path = load_recipe(recipe, overrides), Path(student)
+    start, dataset = prepared(read(path), settings), open_dataset(data)
+    check_fits(start.graph, dataset.test)
+    taught = None if teacher is None else load_teacher(teacher, arch=arch)
+    if taught is not None:
+        check_fits(taught.graph, dataset.test)
+    asks_teacher = taught is not None and start.normalisation is None
+    chosen = decide_normalisation(taught if taught is not None and asks_teacher else start, dataset, normalisation)
+    told(f"{chosen.normalisation.name} normalisation: {chosen.reason}")
+    where = _device(device)
+    passes = (limit_train or len(dataset.train)) * settings.run.epochs * start.time_steps
+    network = runtime.network(start, compiled=_compile(compiled, passes, where, told))
+    result = train(
+        network,
+        dataset,
+        settings,
+        Path(out),
+        normalisation=chosen.normalisation,
+        save=lambda trained, place, record: _save(start, trained, place, record, chosen),
+        teacher=None if taught is None else build(taught.graph, taught.tensors),
+        watcher=watcher,
+        limit_train=limit_train,
+        resume=resume,
+        device=where,
+    )
+    return Training(result, settings, chosen)
+
+
+def _save(start: Checkpoint, trained: nn.Module, place: Path, record: dict[str, Any], chosen: Normalised) -> None:
+    if not isinstance(trained, SpikingNetwork):
+        raise TypeError(f"a {type(trained).__name__} is no spiking network")
+    save(place, start.with_tensors(trained.tensors(), normalisation=chosen.normalisation.to_json(), training=record))
+
+
+def _device(name: str) -> torch.device:
+    """The device of this name; ``auto``: a GPU if there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"device {name!r} cannot be used: {reason}", hint="Leave --device out to take what is there."
+        ) from error
+    return device
+
+
+def _compile(asked: bool | None, images: int, device: torch.device, told: Callable[[str], None]) -> bool:
+    """Whether to run on compiled kernels: as asked, else where they can be made and pay."""
+    possible = can_compile(device)
+    if asked and not possible:
+        what = "Triton" if device.type == "cuda" else "a C++ compiler"
+        raise UserError(f"compiled kernels need {what}, and none was found", hint="Leave --compile out.")
+    if asked is None and possible:
+        asked = images >= WORTH_COMPILING
+    told("kernels: batch norm, residual and neuron fused and compiled" if asked else "kernels: plain PyTorch")
+    return bool(asked)

@@ -1,0 +1,70 @@
+"""Progress on stderr: a bar on a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from idsnn_convert.cli import printable
+from idsnn_convert.runtime.evaluate import Progress as Counter
+
+
+def tell(line: str) -> None:
+    """A line for the person who waits."""
+    Console(file=sys.stderr, highlight=False).print(printable(line), markup=False, soft_wrap=True)
+
+
+def _bar(*more: TextColumn) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(None),
+        MofNCompleteColumn(),
+        *more,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(file=sys.stderr)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Counter]:
+    """A bar that is told (done, of)."""
+    with _bar() as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+class TrainingBar:
+    """Watches a run: batches of the epoch as a bar with its loss, then one line for the epoch."""
+
+    def __init__(self) -> None:
+        self._bar = _bar(TextColumn("loss {task.fields[loss]:.3f}"))
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def batch(self, epoch: int, epochs: int, batch: int, batches: int, loss: float) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task(f"epoch {epoch}/{epochs}", total=batches, loss=loss)
+        self._bar.update(self._task, completed=batch, loss=loss)
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
+        seconds = record["train_seconds"] + record["test_seconds"]
+        tell(
+            f"epoch {record['epoch']:>3}  loss {record['train_loss']:.4f}  train {record['train_top1_percent']:5.2f} %  "
+            f"test {record['test_top1_percent']:5.2f} %  lr {record['lr']:.4g}  {seconds:.0f} s"
+        )
