@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from idsnn_convert.runtime.data.batches import test_batches
@@ -66,6 +66,8 @@ def evaluate(
     Raises:
         UserError: if the images' channels, size or classes do not suit the network.
     """
+    if not len(split):
+        raise UserError("there are no images to evaluate on")
     graph = network.graph if isinstance(network, SpikingNetwork) else graph
     if graph is not None:
         check_fits(graph, split)
@@ -84,22 +86,19 @@ def _evaluated(
 ) -> Evaluation:
     device = next((tensor.device for tensor in (*network.parameters(), *network.buffers())), torch.device("cpu"))
     loss = torch.zeros((), dtype=torch.float64, device=device)
-    hits: Tensor | None = None  # right answers after each step (T,), or (1,)
+    hits = torch.zeros(1, dtype=torch.int64, device=device)  # right answers after each step: (T,), or (1,)
     began, done, spiking = time.perf_counter(), 0, False
     for images, labels in test_batches(split, batch_size, normalisation=normalisation, device=device):
         logits = network(images).float()
         spiking = logits.ndim == 3
         sums = logits.cumsum(0) if spiking else logits[None]  # (T, B, K); a sum has the same highest entry as its mean
-        if hits is None:
+        if not done:
             _check_classes(sums.shape[-1], split)
-            hits = torch.zeros(len(sums), dtype=torch.int64, device=device)
-        hits += (sums.argmax(-1) == labels).sum(1)
+        hits = hits + (sums.argmax(-1) == labels).sum(1)
         loss += F.cross_entropy(sums[-1] / len(sums), labels, reduction="sum")
         done += len(labels)
         if progress is not None:
             progress(done, len(split))
-    if hits is None:
-        raise UserError("there are no images to evaluate on")
     percent = (100 * hits.double() / done).tolist()
     mean_loss = loss.item() / done
     seconds = time.perf_counter() - began  # after .item(): a device has finished by then

@@ -8,22 +8,25 @@ Letters: N images, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
+from torch.nn import functional as F
 
 from idsnn_convert.runtime.data.batches import train_batches
 from idsnn_convert.runtime.data.types import Split
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.network import build
-from idsnn_convert.runtime.normalisation import Normalisation, candidates
-from idsnn_convert.runtime.ops import tensor_shapes
+from idsnn_convert.runtime.normalisation import KNOWN, Normalisation, candidates
 
 CHUNK = 250
 """Images a forward pass."""
+
+PATCH_ELEMENTS = 10_000_000
+"""Most numbers in the patches of a forward pass, which large images and kernels would make many."""
 
 CROP_PADDINGS = (4, 0)
 """Training crops tried: black borders of 4 pixels, as nearly everybody trains on small images, and none."""
@@ -75,12 +78,13 @@ class NormalisationChoice:
     def describe(self) -> str:
         """One line for a report: ``normalisation imagenet: off by 0.02, next cifar10 by 0.18``."""
         if self.best is None:
-            return "the network has no batch norm before its first activation, so its normalisation cannot be told"
+            return "no batch norm follows the network's first convolution, so its normalisation cannot be told"
         doubt = "" if self.clear else "; not beyond doubt"
         rest = f", next {self.fits[1].normalisation.name} by {self.fits[1].fit:.2f}" if len(self.fits) > 1 else ""
         return f"normalisation {self.best.normalisation.name}: off by {self.best.fit:.2f}{rest}{doubt}"
 
 
+@torch.inference_mode()
 def batch_norm_fit(graph: Graph, tensors: Mapping[str, Tensor], images: Tensor) -> tuple[LayerFit, ...]:
     """Every batch norm of ``graph``, in graph order, held against ``images``.
 
@@ -92,7 +96,13 @@ def batch_norm_fit(graph: Graph, tensors: Mapping[str, Tensor], images: Tensor) 
     """
     if images.shape[1] != graph.input_shape[0]:
         raise UserError(f"the network takes {graph.input_shape[0]} channels, the images have {images.shape[1]}")
-    return _fits(build(graph, tensors), graph, images.split(CHUNK))
+    module = build(graph, tensors).eval()
+    seen = [(node, _Moments()) for node in graph.of("batch_norm")]
+    for node, moments in seen:
+        module.get_submodule(node.name).register_forward_pre_hook(lambda _, args, moments=moments: moments.add(args[0]))
+    for chunk in images.split(CHUNK):
+        module(chunk)
+    return tuple(_fit(node, moments.result(), tensors) for node, moments in seen)
 
 
 class _Moments:
@@ -114,22 +124,9 @@ class _Moments:
         return mean, (self.squares / self.count - mean.square()).clamp_(min=0)
 
 
-@torch.inference_mode()
-def _fits(module: fx.GraphModule, graph: Graph, batches: Iterable[Tensor]) -> tuple[LayerFit, ...]:
-    nodes = graph.of("batch_norm")
-    moments = {node.name: _Moments() for node in nodes}
-    for node in nodes:
-        seen = moments[node.name]
-        module.get_submodule(node.name).register_forward_pre_hook(lambda _, args, seen=seen: seen.add(args[0]))
-    module.eval()
-    for images in batches:
-        module(images)
-    stored = module.state_dict()
-    return tuple(_fit(node, moments[node.name], stored) for node in nodes)
-
-
-def _fit(node: Node, seen: _Moments, stored: Mapping[str, Tensor]) -> LayerFit:
-    mean, variance = seen.result()
+def _fit(node: Node, seen: tuple[Tensor, Tensor], stored: Mapping[str, Tensor]) -> LayerFit:
+    """``seen``: mean and variance of each channel, float64."""
+    mean, variance = seen
     eps = node.attr("eps")
     stored_mean, stored_variance = (stored[f"{node.name}.{slot}"].double() for slot in ("running_mean", "running_var"))
     ratio = ((variance + eps) / (stored_variance + eps)).log().abs().mean()
@@ -143,14 +140,14 @@ def rank_normalisations(
     """The known normalisations for these images, the best fit to the network's first batch norm first.
 
     Each is tried with and without the usual random crop: black borders change the variances as much as a wrong
-    normalisation does. Only the layers up to that batch norm run.
+    normalisation does.
 
     Args:
         split: images the network was trained on, or others like them.
         images: how many of them to draw, by ``seed``.
 
     Returns:
-        Nothing if no batch norm comes before the first activation: then no layer remembers the input's scale.
+        Nothing if the first batch norm does not read a convolution of the input: then it remembers no scale.
 
     Raises:
         UserError: if the network takes another number of channels than the images have.
@@ -158,39 +155,60 @@ def rank_normalisations(
     channels = split.image_shape[0]
     if channels != graph.input_shape[0]:
         raise UserError(f"the network takes {graph.input_shape[0]} channels, the images have {channels}")
-    stem = _up_to_first_batch_norm(graph)
+    stem = _stem(graph)
     if stem is None:
         return ()
-    owned = {name: tensors[name] for name in tensor_shapes(stem)}
+    conv, norm = stem
     drawn = split.sample(images, seed)
+    patches = [(padding, _patch_moments(conv, drawn, padding, seed)) for padding in CROP_PADDINGS]
     found = []
     for normalisation in candidates(channels):
-        tried = [(_first_fit(stem, owned, drawn, normalisation, padding, seed), padding) for padding in CROP_PADDINGS]
+        tried = [(_first_fit(conv, norm, tensors, moments, normalisation), padding) for padding, moments in patches]
         found.append(NormalisationFit(normalisation, *min(tried)))
     return tuple(sorted(found, key=lambda candidate: candidate.fit))
 
 
-def _first_fit(
-    stem: Graph, tensors: Mapping[str, Tensor], split: Split, normalisation: Normalisation, padding: int, seed: int
-) -> float:
-    batches = train_batches(split, CHUNK, seed=seed, epoch=0, normalisation=normalisation, crop_padding=padding)
-    (fit,) = _fits(build(stem, tensors), stem, (images for images, _ in batches))
-    return fit.variance_log_ratio
-
-
-def _up_to_first_batch_norm(graph: Graph) -> Graph | None:
-    """The part of ``graph`` that the first batch norm needs, that norm as its end; None if an activation is in it."""
+def _stem(graph: Graph) -> tuple[Node, Node] | None:
+    """The convolution of the input and the batch norm after it, if these begin the network."""
     norms = graph.of("batch_norm")
-    if not norms:
-        return None
-    needed = {norms[0].name}
-    for node in reversed(graph.nodes):
-        if node.name in needed:
-            needed.update(node.inputs)
-    nodes = tuple(node for node in graph if node.name in needed)
-    if any(node.op in ("activation", "neuron", "gate") for node in nodes):
-        return None
-    return Graph((*nodes, Node(graph.nodes[-1].name, "output", (norms[0].name,), shape=norms[0].shape)))
+    conv = graph[norms[0].inputs[0]] if norms else graph.nodes[0]
+    fits = conv.op == "conv2d" and graph[conv.inputs[0]].op == "input" and conv.attr("groups") == 1
+    return (conv, norms[0]) if fits else None
+
+
+def _patch_moments(conv: Node, split: Split, padding: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and covariance (D, D) of what ``conv`` sees: D = (C + 1) kh kw pixels from 0 to 1, and as channel
+    C + 1 a 1 wherever there is a pixel and not the convolution's own padding.
+
+    What a convolution gives is linear in these whatever the normalisation, so they answer for every candidate.
+    """
+    window = {key: conv.attr(key) for key in ("dilation", "padding", "stride")}
+    area = conv.attr("kernel")[0] * conv.attr("kernel")[1]
+    per_image = (split.image_shape[0] + 1) * area * conv.shape[1] * conv.shape[2]
+    batch_size = max(1, min(CHUNK, PATCH_ELEMENTS // per_image))
+    batches = train_batches(split, batch_size, seed=seed, epoch=0, normalisation=KNOWN["none"], crop_padding=padding)
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for images, _ in batches:
+        inside = torch.ones_like(images[:, :1])
+        patches = F.unfold(torch.cat([images, inside], 1), conv.attr("kernel"), **window)  # (B, D, positions)
+        rows = patches.transpose(0, 1).flatten(1).double()  # (D, B * positions)
+        count += rows.shape[1]
+        total, squares = total + rows.sum(1), squares + rows @ rows.T
+    mean = total / count
+    return mean, squares / count - mean.outer(mean)
+
+
+def _first_fit(
+    conv: Node, norm: Node, tensors: Mapping[str, Tensor], moments: tuple[Tensor, Tensor], normalisation: Normalisation
+) -> float:
+    """The fit of ``norm`` if the pixels are normalised so: the weights w of (x - m) / s are w / s on x and -w m / s on 1."""
+    weight = tensors[f"{conv.name}.weight"].double()
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1) for values in (normalisation.mean, normalisation.std))
+    scaled = weight / std
+    rows = torch.cat([scaled, -(scaled * mean).sum(1, keepdim=True)], 1).flatten(1)  # (K, D)
+    bias = tensors[f"{conv.name}.bias"].double() if conv.attr("bias") else 0
+    seen = rows @ moments[0] + bias, ((rows @ moments[1]) * rows).sum(1).clamp(min=0)
+    return _fit(norm, seen, tensors).variance_log_ratio
 
 
 def choose_normalisation(

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from idsnn_convert.runtime.data import Split, open_dataset
+from idsnn_convert.runtime.data.batches import train_batches
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.fingerprint import (
+    NormalisationChoice,
+    NormalisationFit,
+    _first_fit,
+    _patch_moments,
+    batch_norm_fit,
+    choose_normalisation,
+    rank_normalisations,
+)
+from idsnn_convert.runtime.graph import Graph, Node
+from idsnn_convert.runtime.network import build
+from idsnn_convert.runtime.normalisation import KNOWN, Normalisation, candidates
+from idsnn_convert.runtime.ops import inferred
+from tests import graphs
+
+EPS = 1e-5
+BN = {"channels": 2, "eps": EPS, "momentum": 0.1, "affine": True}
+
+
+def photographs(count: int = 300, channels: int = 3) -> Split:
+    """Smooth coloured patches: neighbouring pixels are alike, channels differ in mean and spread."""
+    draw = torch.Generator().manual_seed(2)
+    coarse = torch.rand(count, channels, 3, 3, generator=draw)
+    smooth = torch.nn.functional.interpolate(coarse, size=(16, 16), mode="bilinear")
+    low, span = torch.tensor([30.0, 60.0, 90.0])[:channels], torch.tensor([160.0, 120.0, 150.0])[:channels]
+    images = low.view(-1, 1, 1) + span.view(-1, 1, 1) * smooth
+    return Split(images.to(torch.uint8), torch.zeros(count, dtype=torch.int64))
+
+
+def trained(graph: Graph, images: Tensor, seed: int = 0) -> dict[str, Tensor]:
+    """Random tensors whose running statistics are those of ``images``, as training leaves them."""
+    network = build(graph, graphs.random_tensors(graph, seed))
+    for node in graph.of("batch_norm"):
+        network.get_submodule(node.name).momentum = 1.0  # type: ignore[assignment]
+    network.train()
+    with torch.no_grad():
+        network(images)
+    return network.state_dict()
+
+
+def cropped(split: Split, normalisation: Normalisation, padding: int) -> Tensor:
+    """All of ``split`` as a trainer would have fed it, by another seed than the ranking's."""
+    batches = train_batches(split, len(split), seed=9, epoch=9, normalisation=normalisation, crop_padding=padding)
+    return next(iter(batches))[0]
+
+
+def test_one_batch_norm_by_hand() -> None:
+    """600 images of one pixel, more than one forward pass: seen mean 1 and variance 4, and mean -2 and variance 1."""
+    graph = Graph(
+        (
+            Node("x", "input", shape=(2, 1, 1)),
+            Node("bn", "batch_norm", ("x",), BN, (2, 1, 1)),
+            Node("out", "output", ("bn",), shape=(2, 1, 1)),
+        )
+    )
+    sign = torch.ones(600).index_fill_(0, torch.arange(300), -1)
+    images = torch.stack([1 + 2 * sign, -2 + sign], 1).view(600, 2, 1, 1)
+    stored = {"running_mean": [0.0, -2.0], "running_var": [1.0, 2.0], "weight": [3.0, 3.0], "bias": [1.0, 1.0]}
+    (fit,) = batch_norm_fit(graph, {f"bn.{slot}": torch.tensor(values) for slot, values in stored.items()}, images)
+    assert fit.node == "bn"
+    assert fit.variance_log_ratio == pytest.approx((math.log(4) + math.log(2)) / 2, abs=1e-4)
+    assert fit.mean_shift == pytest.approx(0.5, abs=1e-4)
+
+
+def test_a_dead_channel_counts_for_nothing() -> None:
+    graph = Graph(
+        (
+            Node("x", "input", shape=(2, 1, 1)),
+            Node("bn", "batch_norm", ("x",), BN, (2, 1, 1)),
+            Node("out", "output", ("bn",), shape=(2, 1, 1)),
+        )
+    )
+    stored = {
+        "running_mean": torch.zeros(2),
+        "running_var": torch.tensor([0.0, 1e-16]),
+        "weight": torch.ones(2),
+        "bias": torch.ones(2),
+    }
+    images = torch.tensor([[1e-9, 0.0], [-1e-9, 0.0]]).view(2, 2, 1, 1)
+    (fit,) = batch_norm_fit(graph, {f"bn.{slot}": value for slot, value in stored.items()}, images)
+    assert fit.variance_log_ratio < 1e-6
+    assert fit.mean_shift < 1e-3
+
+
+def test_the_first_layer_that_departs_is_the_first_that_disagrees(tiny_graph: Graph) -> None:
+    images = KNOWN["cifar10"](photographs().images)
+    tensors = trained(tiny_graph, images)
+    fits = batch_norm_fit(tiny_graph, tensors, images)
+    assert [fit.node for fit in fits] == [node.name for node in tiny_graph.of("batch_norm")]
+    assert max(fit.variance_log_ratio for fit in fits) < 0.01
+    assert max(fit.mean_shift for fit in fits) < 0.01
+
+    leaky = tiny_graph.with_nodes(
+        {"layer1.0.act1": Node("layer1.0.act1", "activation", ("layer1.0.bn1",), {"kind": "silu"}, (4, 8, 8))}
+    )
+    fits = batch_norm_fit(leaky, tensors, images)
+    off = [fit.node for fit in fits if fit.variance_log_ratio > 0.05]
+    assert off[0] == "layer1.0.bn2"
+    assert [fit.node for fit in fits][:2] == ["bn1", "layer1.0.bn1"]
+
+
+def test_the_network_handed_in_is_untouched(tiny_graph: Graph) -> None:
+    tensors = graphs.random_tensors(tiny_graph)
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    batch_norm_fit(tiny_graph, tensors, KNOWN["none"](photographs(20).images))
+    assert all(torch.equal(tensors[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("padding", [4, 0])
+@pytest.mark.parametrize("name", ["imagenet", "cifar10", "cifar10-kuangliu", "cifar100", "half", "none"])
+def test_the_normalisation_and_the_crop_of_training_are_found(tiny_graph: Graph, name: str, padding: int) -> None:
+    split = photographs()
+    tensors = trained(tiny_graph, cropped(split, KNOWN[name], padding))
+    choice = choose_normalisation(tiny_graph, tensors, split, images=300)
+    assert choice.best is not None
+    assert (choice.best.normalisation.name, choice.best.crop_padding) == (name, padding)
+    assert choice.clear
+    assert len(choice.fits) == 6
+    assert [fit.fit for fit in choice.fits] == sorted(fit.fit for fit in choice.fits)
+
+
+def test_images_of_one_channel() -> None:
+    split, graph = photographs(channels=1), graphs.ann(shape=(1, 8, 8))
+    choice = choose_normalisation(graph, trained(graph, cropped(split, KNOWN["fashion-mnist"], 0)), split)
+    assert choice.fits[0].normalisation.name == "fashion-mnist"
+    assert len(choice.fits) == 3
+    assert choice.clear
+
+
+def test_a_network_trained_on_something_else_leaves_doubt(tiny_graph: Graph) -> None:
+    split = photographs()
+    strange = Normalisation("strange", (0.4,), (0.35,))
+    choice = choose_normalisation(tiny_graph, trained(tiny_graph, cropped(split, strange, 4)), split)
+    assert choice.best is not None
+    assert not choice.clear
+    assert "not beyond doubt" in choice.describe()
+
+
+def test_normalisations_all_but_equal_do_not_spoil_a_clear_choice(tiny_graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = Normalisation("twin", (0.486, 0.456, 0.406), (0.229, 0.224, 0.226))
+    split = photographs()
+    tensors = trained(tiny_graph, cropped(split, KNOWN["imagenet"], 4))
+    for others, clear in (((twin,), True), ((Normalisation("near", (0.485, 0.456, 0.406), (0.235, 0.230, 0.231)),), False)):
+        names = (KNOWN["imagenet"], *others, KNOWN["none"])
+        monkeypatch.setattr("idsnn_convert.runtime.fingerprint.candidates", lambda channels, names=names: names)
+        assert choose_normalisation(tiny_graph, tensors, split).clear is clear
+
+
+def replaced(graph: Graph, *names: str) -> Graph:
+    """``graph`` with dropout, which does nothing, in these places."""
+    return graph.with_nodes({name: Node(name, "dropout", graph[name].inputs, {"p": 0.0}, graph[name].shape) for name in names})
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        ["bn1"],  # the first batch norm left comes after an activation
+        ["bn1", "layer1.0.bn1", "layer1.0.bn2", "layer2.0.bn1", "layer2.0.bn2", "layer2.0.downsample.1"],
+    ],
+)
+def test_a_network_without_a_batch_norm_after_its_first_convolution_cannot_tell(tiny_graph: Graph, gone: list[str]) -> None:
+    graph = replaced(tiny_graph, *gone)
+    tensors = graphs.random_tensors(graph)
+    assert rank_normalisations(graph, tensors, photographs(5)) == ()
+    choice = choose_normalisation(graph, tensors, photographs(5))
+    assert choice.best is None
+    assert not choice.clear
+    assert "no batch norm follows the network's first convolution" in choice.describe()
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"kernel": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "bias": False},
+        {"kernel": (5, 3), "stride": (2, 1), "padding": (0, 3), "dilation": (1, 2), "bias": True},
+    ],
+)
+@pytest.mark.parametrize("padding", [4, 0])
+def test_the_ranking_is_what_running_the_network_on_the_same_crops_gives(window: dict[str, Any], padding: int) -> None:
+    """The ranking never runs the network: it works from the moments of the patches that the convolution sees."""
+    split = photographs(40)
+    attrs = {**window, "in_channels": 3, "out_channels": 4, "groups": 1}
+    draft = Node("conv1", "conv2d", ("x",), attrs)
+    shape = inferred(draft, ((3, 16, 16),))
+    conv, norm = replace(draft, shape=shape), Node("bn1", "batch_norm", ("conv1",), {**BN, "channels": 4}, shape)
+    graph = Graph((Node("x", "input", shape=(3, 16, 16)), conv, norm, Node("out", "output", ("bn1",), shape=shape)))
+    tensors = graphs.random_tensors(graph)
+    moments = _patch_moments(conv, split, padding, seed=7)
+    for normalisation in candidates(3):
+        batches = train_batches(split, 40, seed=7, epoch=0, normalisation=normalisation, crop_padding=padding)
+        (wanted,) = batch_norm_fit(graph, tensors, next(iter(batches))[0])
+        assert _first_fit(conv, norm, tensors, moments, normalisation) == pytest.approx(wanted.variance_log_ratio, rel=1e-4)
+
+
+def test_patches_come_in_pieces_that_fit_memory(tiny_graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _patch_moments(tiny_graph["conv1"], photographs(20), 4, seed=0)
+    monkeypatch.setattr("idsnn_convert.runtime.fingerprint.PATCH_ELEMENTS", 1)
+    pieces = _patch_moments(tiny_graph["conv1"], photographs(20), 4, seed=0)
+    assert all(torch.allclose(one, other) for one, other in zip(whole, pieces, strict=True))
+
+
+def test_other_channels_are_refused(tiny_graph: Graph) -> None:
+    tensors, grey = graphs.random_tensors(tiny_graph), photographs(5, channels=1)
+    with pytest.raises(UserError, match="the network takes 3 channels, the images have 1"):
+        rank_normalisations(tiny_graph, tensors, grey)
+    with pytest.raises(UserError, match="the network takes 3 channels, the images have 1"):
+        batch_norm_fit(tiny_graph, tensors, grey.images.float())
+
+
+def test_a_choice_in_words() -> None:
+    fits = tuple(NormalisationFit(KNOWN[name], fit, 4) for name, fit in (("imagenet", 0.021), ("cifar10", 0.1861)))
+    assert NormalisationChoice(fits, clear=True).describe() == "normalisation imagenet: off by 0.02, next cifar10 by 0.19"
+
+
+def stem_of(path: Path) -> tuple[Graph, Mapping[str, Tensor]]:
+    """The first conv and batch norm of a teacher's file."""
+    held = torch.load(path, weights_only=True, map_location="cpu")
+    state = {
+        name.removeprefix("module."): tensor for name, tensor in (held.get("state_dict") or held["model_state_dict"]).items()
+    }
+    width = len(state["conv1.weight"])
+    conv = {"in_channels": 3, "out_channels": width, "kernel": (3, 3), "stride": (1, 1), "padding": (1, 1)}
+    shape = (width, 32, 32)
+    nodes = (
+        Node("x", "input", shape=(3, 32, 32)),
+        Node("conv1", "conv2d", ("x",), {**conv, "dilation": (1, 1), "groups": 1, "bias": False}, shape),
+        Node("bn1", "batch_norm", ("conv1",), {**BN, "channels": width}, shape),
+        Node("out", "output", ("bn1",), shape=shape),
+    )
+    slots = ("conv1.weight", "bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var")
+    return Graph(nodes), {slot: state[slot] for slot in slots}
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("resnet20-12fca82f.th", "imagenet"),
+        ("resnet32-d509ac18.th", "imagenet"),
+        ("resnet8_cifar10.pth", "cifar10-kuangliu"),
+        ("resnet8_cifar100.pth", "cifar100"),
+    ],
+)
+def test_real_teachers_tell_their_normalisation(
+    teachers_dir: Path, request: pytest.FixtureRequest, file: str, name: str
+) -> None:
+    hundred = file.endswith("100.pth")
+    folder = request.getfixturevalue("cifar100_dir" if hundred else "cifar10_dir")
+    # The test images, for they are read ten times faster: any images of the kind will do.
+    choice = choose_normalisation(*stem_of(teachers_dir / file), open_dataset(f"cifar{100 if hundred else 10}:{folder}").test)
+    assert choice.best is not None
+    assert choice.best.normalisation.name == name
+    assert choice.best.crop_padding == 4
+    assert choice.clear
