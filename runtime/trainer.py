@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from idsnn_convert.runtime.data.batches import batch_count, train_batches
 from idsnn_convert.runtime.data.types import Dataset, Split
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.evaluate import Evaluation, evaluate
+from idsnn_convert.runtime.evaluate import Evaluation, check_fits, evaluate
+from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.losses import distillation_loss
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.recipe import Optimizer, Recipe
@@ -125,7 +126,10 @@ def train(
     elif teacher is None:
         problem = f"the recipe distills (loss.alpha = {recipe.loss.alpha:g}), but there is no teacher"
         raise UserError(problem, hint="Name one, or set loss.alpha=0.")
-    device = torch.device(device)
+    device, graph = torch.device(device), getattr(network, "graph", None)
+    if isinstance(graph, Graph):
+        for split in (dataset.train, dataset.test):
+            check_fits(graph, split)
     chosen, test = dataset.train.sample(limit_train, recipe.run.seed), dataset.test
     layout = torch.channels_last if recipe.run.channels_last else torch.preserve_format
     network.to(device, memory_format=layout)  # type: ignore[call-overload]

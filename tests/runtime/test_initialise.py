@@ -7,10 +7,12 @@ import math
 import pytest
 import torch
 
+from idsnn_convert.runtime.checkpoint import Checkpoint
 from idsnn_convert.runtime.graph import Attr, Graph, Node
-from idsnn_convert.runtime.initialise import V_THRESHOLD, fresh_tensors
+from idsnn_convert.runtime.initialise import V_THRESHOLD, fresh_tensors, prepared
 from idsnn_convert.runtime.neurons import Neuron
 from idsnn_convert.runtime.ops import check, tensor_shapes
+from idsnn_convert.runtime.recipe import Recipe, load_recipe
 
 WINDOW: dict[str, Attr] = {"kernel": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1, "bias": True}
 NORM: dict[str, Attr] = {"channels": 64, "eps": 1e-5, "momentum": 0.1, "affine": True}
@@ -104,3 +106,20 @@ def test_the_global_generator_is_left_alone() -> None:
 def test_drawn_values_stay_the_same_between_releases() -> None:
     drawn = fresh_tensors(network(), seed=0, names=["fc.bias"])["fc.bias"]
     assert drawn[:3].tolist() == pytest.approx([-0.0131388195, -0.0281822421, 0.0228431262], rel=1e-6)
+
+
+def converted() -> Checkpoint:
+    return Checkpoint(network(), fresh_tensors(network(), seed=9), 4, training={"epochs": 3})
+
+
+def test_a_recipe_that_changes_nothing() -> None:
+    before, after = converted(), prepared(converted(), Recipe())
+    assert (after.time_steps, after.encoder, after.training) == (4, "direct", {"epochs": 3})
+    assert all(torch.equal(tensor, before.tensors[name]) for name, tensor in after.tensors.items())
+
+
+def test_a_recipe_that_starts_afresh() -> None:
+    recipe = load_recipe("baseline", ["run.seed=5", "network.time_steps=6", "network.encoder=poisson"])
+    after, wanted = prepared(converted(), recipe), fresh_tensors(network(), 5, V_THRESHOLD)
+    assert (after.time_steps, after.encoder, after.training) == (6, "poisson", {})
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in after.tensors.items())

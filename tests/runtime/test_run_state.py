@@ -1,0 +1,155 @@
+"""A run that was stopped, killed or interrupted at any moment goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from idsnn_convert.runtime import trainer
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.initialise import fresh_tensors
+from idsnn_convert.runtime.network import SpikingNetwork
+from idsnn_convert.runtime.neurons import Neuron
+from idsnn_convert.runtime.normalisation import KNOWN
+from idsnn_convert.runtime.stop import Interrupted
+from tests import graphs
+from tests.runtime import toy
+from tests.runtime.toy import At, Killed, Log, assert_same_run, killed
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default run, left alone."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    toy.run(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("epoch", "batch"), [(1, 2), (2, 1), (2, 4), (2, None)])
+@pytest.mark.parametrize("minutes", [1e-9, 10.0])
+def test_a_run_that_broke_off_goes_on_bit_for_bit(
+    tmp_path: Path, undisturbed: Path, epoch: int, batch: int, minutes: float
+) -> None:
+    settings = [f"run.save_minutes={minutes}"]
+    with pytest.raises(Killed):
+        toy.run(tmp_path / "run", settings, watcher=At(epoch, batch, killed))
+    # a network as fresh as before, and another save interval: neither matters
+    toy.run(tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", undisturbed)
+
+
+def test_chance_goes_on_too(tmp_path: Path) -> None:
+    toy.run(tmp_path / "one", trained=toy.network("poisson"))
+    with pytest.raises(Killed):
+        toy.run(tmp_path / "two", ["run.save_minutes=1e-9"], trained=toy.network("poisson"), watcher=At(2, 3, killed))
+    toy.run(tmp_path / "two", trained=toy.network("poisson"), resume=True)
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.parametrize("after", ["last.safetensors", "best.safetensors"])
+def test_a_run_that_broke_off_between_two_files(tmp_path: Path, undisturbed: Path, after: str) -> None:
+    def save(network: nn.Module, path: Path, training: dict[str, Any]) -> None:
+        toy.save(network, path, training)
+        if path.name == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        toy.run(tmp_path / "run", save=save)
+    toy.run(tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", undisturbed)
+
+
+def test_a_metrics_line_whose_state_was_not_written_is_written_again(tmp_path: Path, undisturbed: Path) -> None:
+    with pytest.raises(Killed):
+        toy.run(tmp_path / "run", watcher=At(1, None, killed))
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "tra')
+    toy.run(tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", undisturbed)
+
+
+def test_killed_by_the_system(tmp_path: Path, undisturbed: Path) -> None:
+    program = (
+        "import os, signal, sys, torch; from pathlib import Path; from tests.runtime import toy\n"
+        "torch.set_num_threads(int(sys.argv[2]))\n"
+        "watcher = toy.At(2, 3, lambda: os.kill(os.getpid(), signal.SIGKILL))\n"
+        "toy.run(Path(sys.argv[1]), ['run.save_minutes=1e-9'], watcher=watcher)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "run"), str(torch.get_num_threads())]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    toy.run(tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "run", undisturbed)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_the_run_where_it_can_go_on(tmp_path: Path, undisturbed: Path, signum: int, code: int) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    log = Log()
+    log.batch = At(2, 2, lambda: os.kill(os.getpid(), signum)).batch  # type: ignore[method-assign]
+    with pytest.raises(Interrupted) as caught:
+        toy.run(tmp_path / "run", watcher=log)
+    assert caught.value.exit_code == code
+    assert len(log.records) == 1
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    after = Log()
+    toy.run(tmp_path / "run", resume=True, watcher=after)
+    assert after.batches[0] == (2, 3, 3, 4)
+    assert_same_run(tmp_path / "run", undisturbed)
+
+
+def test_a_signal_during_evaluation_does_not_wait_for_its_end(
+    tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished = []
+
+    def evaluate(*args: Any) -> Any:
+        torch.rand(7)
+        os.kill(os.getpid(), signal.SIGTERM)
+        finished.append(True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "evaluate", evaluate)
+        with pytest.raises(Interrupted):
+            toy.run(tmp_path / "run")
+    assert not finished
+    log = Log()
+    toy.run(tmp_path / "run", resume=True, watcher=log)
+    assert log.batches[0] == (2, 3, 1, 4)
+    assert_same_run(tmp_path / "run", undisturbed)
+
+
+def test_a_finished_run_resumed_is_left_as_it_is(tmp_path: Path) -> None:
+    first = toy.run(tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert toy.run(tmp_path / "run", resume=True) == first
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_run_is_resumed_as_it_began_or_not_at_all(tmp_path: Path) -> None:
+    toy.run(tmp_path / "run", ["run.epochs=1"])
+    other = graphs.residual(("neuron", Neuron().attrs()), classes=4, widths=(4, 12))
+    for change, told in (
+        ({"overrides": ["run.epochs=2"]}, r"the run began with run\.epochs = 1, not 2"),
+        ({"overrides": ["run.epochs=1"], "limit_train": 40}, r"began with train_images = 100, not 40"),
+        (
+            {"overrides": ["run.epochs=1"], "normalisation": KNOWN["none"]},
+            r"began with normalisation\.name = 'half', not 'none'",
+        ),
+        (
+            {"overrides": ["run.epochs=1"], "trained": SpikingNetwork(other, fresh_tensors(other, 0), 3)},
+            r"another network: 'body",
+        ),
+    ):
+        with pytest.raises(UserError, match=told):
+            toy.run(tmp_path / "run", **change, resume=True)  # type: ignore[arg-type]

@@ -1,0 +1,76 @@
+"""Signals are remembered, acted on where it suits, and let through the second time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from idsnn_convert.runtime.stop import Interrupted, StopRequest
+
+
+def send(signum: int) -> None:
+    os.kill(os.getpid(), signum)
+
+
+@pytest.mark.parametrize(("signum", "code", "name"), [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_a_signal_waits_for_the_check(signum: int, code: int, name: str) -> None:
+    with StopRequest() as stop:
+        stop.check()
+        send(signum)
+        with pytest.raises(Interrupted, match=f"stopped by {name}") as caught:
+            stop.check()
+    assert caught.value.exit_code == code
+
+
+def test_at_once_where_asked() -> None:
+    reached = []
+    with StopRequest() as stop:
+        with pytest.raises(Interrupted), stop.at_once():  # noqa: PT012 - the second line must not be reached
+            send(signal.SIGTERM)
+            reached.append("past the signal")
+        with pytest.raises(Interrupted), stop.at_once():
+            reached.append("in although one has come")
+    assert not reached
+
+
+def test_not_at_once_after_the_block() -> None:
+    with StopRequest() as stop:
+        with stop.at_once():
+            pass
+        send(signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            stop.check()
+
+
+def test_a_second_signal_acts_as_ever() -> None:
+    with StopRequest():
+        send(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+
+
+def test_handlers_are_put_back() -> None:
+    before = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
+    with StopRequest():
+        assert signal.getsignal(signal.SIGTERM) is not before[1]
+    assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_outside_the_main_thread_it_does_nothing() -> None:
+    handler, failed = signal.getsignal(signal.SIGTERM), []
+
+    def work() -> None:
+        try:
+            with StopRequest() as stop:
+                assert signal.getsignal(signal.SIGTERM) is handler
+                stop.check()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not failed
