@@ -35,7 +35,7 @@ def spike(graph: Graph, neuron: Neuron) -> Graph:
 
 def _names(graph: Graph, sites: tuple[Node, ...], kind: str) -> Mapping[str, str]:
     """Activation's name -> neuron's name, unique in the graph."""
-    taken = set(graph.by_name)
+    taken = graph.by_name.keys() - {node.name for node in sites}
     names = {}
     for node in sites:
         path, _, last = node.name.rpartition(".")
