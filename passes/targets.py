@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 import torch
 
 from idsnn_convert.passes.known import trace_known
-from idsnn_convert.passes.resnet.archs import ARCHS, Arch
+from idsnn_convert.passes.resnet.archs import ARCHS, Arch, find_arch
 from idsnn_convert.passes.resnet.module import ResNet
 from idsnn_convert.passes.resnet.spec import ResNetSpec, Stem
 from idsnn_convert.passes.types import Canonical
@@ -45,17 +44,13 @@ def target_spec(name: str, *, input_shape: Shape, classes: int, stem: str = "aut
     Raises:
         UserError: on an unknown name or stem, a width that is not positive, images that are not square or too small.
     """
-    if name not in TARGETS:
-        close = difflib.get_close_matches(name.lower(), TARGETS, n=1, cutoff=0.5)
-        meant = f"Did you mean {close[0]}? " if close else ""
-        raise UserError(f"unknown target {name!r}", hint=f"{meant}Known: {', '.join(TARGETS)}.")
+    arch = find_arch(name, "target")
     if stem not in ("auto", *STEMS):
         raise UserError(f"unknown stem {stem!r}", hint=f"Known: auto, {', '.join(STEMS)}.")
     if not 0 < width <= 64:
         raise UserError(f"width must be above 0 and at most 64, not {width}")
     if len(input_shape) != 3 or input_shape[1] != input_shape[2]:
         raise UserError(f"{name} needs square images (C, H, W), not shape {tuple(input_shape)}")
-    arch = TARGETS[name]
     if stem == "auto":
         stem = "cifar" if arch.small or input_shape[1] <= LARGEST_SMALL_IMAGE else "imagenet"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 from idsnn_convert.passes.resnet.spec import BLOCKS, ResNetSpec
+from idsnn_convert.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,22 @@ ARCHS: dict[str, Arch] = {
     "resnext101_32x8d": _bottleneck(3, 4, 23, 3, width=256, groups=32),
 }
 """He et al. 2015 (resnet18 to resnet152; resnet8 to resnet110: section 4.2), Zagoruyko & Komodakis 2016, Xie et al. 2017."""
+
+
+def find_arch(name: str, what: str) -> Arch:
+    """The row of :data:`ARCHS` called ``name``.
+
+    Args:
+        what: what a name is asked for, for the message: ``target``.
+
+    Raises:
+        UserError: if there is none, with the nearest name and the list.
+    """
+    if name not in ARCHS:
+        close = difflib.get_close_matches(name.lower(), ARCHS, n=1, cutoff=0.5)
+        meant = f"Did you mean {close[0]}? " if close else ""
+        raise UserError(f"unknown {what} {name!r}", hint=f"{meant}Known: {', '.join(ARCHS)}.")
+    return ARCHS[name]
 
 
 def arch_name(spec: ResNetSpec) -> str:
