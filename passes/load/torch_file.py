@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 import pickletools
 import warnings
 import zipfile
@@ -55,12 +54,15 @@ def read_archive(path: Path) -> Any:
     Raises:
         UserError: if the archive is damaged, packed, or names other Python objects than tensors and containers.
     """
-    with zipfile.ZipFile(path) as archive:
-        records = archive.infolist()
-        _check_records(path, records)
-        for record in records:
-            if record.filename.endswith("/data.pkl"):
-                _check_protocol(path, archive.open(record).read(2))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+            _check_records(path, records)
+            starts = [archive.open(record).read(2) for record in records if record.filename.endswith("/data.pkl")]
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
+        raise _damaged(path, error) from error
+    for start in starts:
+        _check_protocol(path, start)
     return _read(path)
 
 
@@ -116,6 +118,10 @@ def _read(path: Path) -> Any:
 def _explained(path: Path, error: Exception) -> UserError:
     if foreign := foreign_globals(path):
         return _refused(path, foreign)
+    return _damaged(path, error)
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(
         f"{path} is cut short or damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
         hint="Download or copy it again, and compare its size with the original's. Nothing in it was executed.",
@@ -133,7 +139,7 @@ def foreign_globals(path: Path) -> list[str]:
                 return sorted(get_unsafe_globals_in_checkpoint(str(path)))
             file.seek(0)
             return sorted(get_unsafe_globals_in_checkpoint(_as_archive(_object_pickle(file))))
-    except (pickle.UnpicklingError, ValueError, EOFError, RuntimeError, OSError):
+    except Exception:  # damaged bytes can raise nearly anything
         return []
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,8 +31,8 @@ def usable(key: str, slot: str, tensor: Tensor) -> Tensor:
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise UserError(f"tensor {key!r} of shape {tuple(tensor.shape)} is larger than the bytes stored for it")
     found = tensor.detach().to(torch.float32).contiguous()
-    if not torch.isfinite(found).all():
-        count = int((~torch.isfinite(found)).sum())
+    # A finite sum has finite terms; only a sum that is not (it may just be too large) is worth the look at each term.
+    if not math.isfinite(found.sum()) and (count := int((~torch.isfinite(found)).sum())):
         raise UserError(
             f"tensor {key!r} holds {count:,} values that are NaN or infinite, of {found.numel():,}",
             hint="Its training diverged, or the file is damaged. Give an earlier checkpoint.",

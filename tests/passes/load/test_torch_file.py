@@ -131,6 +131,13 @@ def test_records_that_claim_more_than_the_file_are_refused(tmp_path: Path) -> No
         read_archive(path)
 
 
+def test_a_directory_that_disagrees_with_its_records_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pt", {"w": torch.ones(4)})
+    path.write_bytes(path.read_bytes().replace(b"a/data.pkl", b"a/data.pk\xff", 1))
+    with pytest.raises(UserError, match="cut short or damaged"):
+        read_archive(path)
+
+
 def test_a_description_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("idsnn_convert.passes.load.torch_file.LARGEST_PICKLE", 100)
     with pytest.raises(UserError, match="at most 100 are read"):

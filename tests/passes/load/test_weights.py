@@ -41,3 +41,7 @@ def test_what_cannot_be_used_is_refused_by_name(tensor: Tensor, message: str) ->
 
 def test_only_a_variance_must_not_be_negative() -> None:
     assert usable("k", "running_mean", torch.tensor([-0.5])).item() == -0.5
+
+
+def test_large_values_whose_sum_overflows_are_fine() -> None:
+    assert usable("k", "weight", torch.full((4,), 3e38)).sum().item() == float("inf")
