@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from idsnn_convert.runtime.data.batches import batch_count, train_batches
+from idsnn_convert.runtime.data.batches import Batch, batch_count, train_batches
 from idsnn_convert.runtime.data.types import Dataset, Split
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation, check_fits, evaluate
@@ -75,8 +75,9 @@ class _Run:
     device: torch.device
     folder: RunFolder
     identity: Mapping[str, Any]
+    save: Save
     watcher: Watcher | None
-    at: Position
+    at: Position = field(default_factory=Position)
     saved: float = field(default_factory=time.monotonic)
 
     @property
@@ -121,75 +122,80 @@ def train(
             last good state and checkpoints are kept then.
         Interrupted: on SIGINT or SIGTERM, after the batch at hand is done and the run can be resumed.
     """
-    if not recipe.loss.alpha:
-        teacher = None
-    elif teacher is None:
-        problem = f"the recipe distills (loss.alpha = {recipe.loss.alpha:g}), but there is no teacher"
-        raise UserError(problem, hint="Name one, or set loss.alpha=0.")
-    device, graph = torch.device(device), getattr(network, "graph", None)
+    teacher = _teacher(recipe, teacher)
+    device = torch.device(device)
+    graph = getattr(network, "graph", None)
     if isinstance(graph, Graph):
-        for split in (dataset.train, dataset.test):
-            check_fits(graph, split)
-    chosen, test = dataset.train.sample(limit_train, recipe.run.seed), dataset.test
-    layout = torch.channels_last if recipe.run.channels_last else torch.preserve_format
-    network.to(device, memory_format=layout)  # type: ignore[call-overload]
-    if teacher is not None:
-        teacher.to(device, memory_format=layout).eval()  # type: ignore[call-overload]
+        check_fits(graph, dataset.train)
+        check_fits(graph, dataset.test)
+    for module in filter(None, (network, teacher)):
+        layout = torch.channels_last if recipe.run.channels_last else torch.preserve_format
+        module.to(device, memory_format=layout)  # type: ignore[call-overload]
+    images = dataset.train.sample(limit_train, recipe.run.seed)
     with open_run(run_dir, resume) as folder, StopRequest() as stop, _own_randomness(device, recipe.run.seed):
         run = _Run(
             network=network,
             teacher=teacher,
             optimizer=_optimizer(network, recipe.optimizer),
             recipe=recipe,
-            train=Split(chosen.images.to(device), chosen.labels.to(device), chosen.classes),
-            test=test,
+            train=Split(images.images.to(device), images.labels.to(device), images.classes),
+            test=dataset.test,
             normalisation=normalisation,
             device=device,
             folder=folder,
-            identity=identity(recipe, dataset.name, len(chosen), len(test), normalisation, teacher),
+            identity=identity(recipe, dataset.name, len(images), len(dataset.test), normalisation, teacher),
+            save=save,
             watcher=watcher,
-            at=Position(),
         )
-        if resume:
-            tensors, facts = folder.read_state()
-            check_same(folder.path, facts, run.identity)
-            run.at = restore(folder.path, tensors, facts, network, run.optimizer, device)
-            folder.keep_metrics(run.at.epoch)
-        else:
-            folder.write_recipe(recipe)
-            run.write_state()
-        try:
-            while run.at.epoch < recipe.run.epochs:
-                _train_epoch(run, stop)
-                _finish_epoch(run, save, stop)
-        except Interrupted:
-            run.write_state()
-            raise
-    return TrainResult(run.at.epoch, run.at.best_top1, run.at.best_epoch, run.at.last_top1, folder.best, folder.last)
+        _begin(run, resume)
+        _epochs(run, stop)
+    at = run.at
+    return TrainResult(at.epoch, at.best_top1, at.best_epoch, at.last_top1, folder.best, folder.last)
+
+
+def _teacher(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:
+    """The teacher in eval mode if the recipe distills, else None."""
+    if not recipe.loss.alpha:
+        return None
+    if teacher is None:
+        problem = f"the recipe distills (loss.alpha = {recipe.loss.alpha:g}), but there is no teacher"
+        raise UserError(problem, hint="Name one, or set loss.alpha=0.")
+    return teacher.eval()
+
+
+def _begin(run: _Run, resume: bool) -> None:
+    """Writes a new run's first state, or brings a stopped run back to where it was."""
+    folder = run.folder
+    if not resume:
+        folder.write_recipe(run.recipe)
+        run.write_state()
+        return
+    tensors, facts = folder.read_state()
+    check_same(folder.path, facts, run.identity)
+    run.at = restore(folder.path, tensors, facts, run.network, run.optimizer, run.device)
+    folder.keep_metrics(run.at.epoch)
+
+
+def _epochs(run: _Run, stop: StopRequest) -> None:
+    try:
+        while run.at.epoch < run.recipe.run.epochs:
+            _train_epoch(run, stop)
+            _finish_epoch(run, stop)
+    except Interrupted:
+        run.write_state()
+        raise
 
 
 def _train_epoch(run: _Run, stop: StopRequest) -> None:
     """The batches of this epoch that are not done yet: forward, loss, backward, step."""
     recipe, at = run.recipe, run.at
-    epoch, total = at.epoch, recipe.run.epochs
     every = 1 if run.device.type == "cpu" else BATCHES_PER_LOOK
-    parameters, weights = list(run.network.parameters()), list(run.network.state_dict().values())
-    batches = train_batches(
-        run.train,
-        recipe.run.batch_size,
-        seed=recipe.run.seed,
-        epoch=epoch,
-        normalisation=run.normalisation,
-        crop_padding=recipe.augment.crop_padding,
-        flip=recipe.augment.flip,
-        device=run.device,
-        skip=at.batch,
-    )
+    parameters = list(run.network.parameters())
     sums = torch.tensor(at.sums, dtype=torch.float64, device=run.device)
     run.network.train()
     began = time.perf_counter()
-    for images, labels in batches:
-        at.lr = lr_at(recipe.schedule, recipe.optimizer.lr, epoch * run.batches + at.batch, run.batches, total)
+    for images, labels in _batches(run):
+        at.lr = lr_at(recipe.schedule, recipe.optimizer.lr, at.epoch * run.batches + at.batch, run.batches, recipe.run.epochs)
         for group in run.optimizer.param_groups:
             group["lr"] = at.lr
         logits, taught = _logits(run, images)
@@ -202,19 +208,40 @@ def _train_epoch(run: _Run, stop: StopRequest) -> None:
         hits = (logits.detach().mean(0).argmax(1) == labels).sum() / len(labels)
         sums += len(labels) * torch.stack((terms.total.detach(), terms.ce, terms.kl, hits, torch.ones_like(hits)))
         at.batch += 1
-        if at.batch % every and at.batch < run.batches:
-            continue
-        at.sums = sums.tolist()
-        _demand_finite(run, "the loss", *at.sums)
-        # A current that is NaN fires no spike, so no loss shows it.
-        _demand_finite(run, "a weight", nn.utils.get_total_norm(weights).item())
-        at.train_seconds += time.perf_counter() - began
-        if run.watcher is not None:
-            run.watcher.batch(epoch + 1, total, at.batch, run.batches, at.sums[0] / at.sums[-1])
-        stop.check()
-        if time.monotonic() - run.saved > 60 * recipe.run.save_minutes:
-            run.write_state()
-        began = time.perf_counter()
+        if at.batch % every == 0 or at.batch == run.batches:
+            at.sums = sums.tolist()
+            at.train_seconds += time.perf_counter() - began
+            _look(run, stop)
+            began = time.perf_counter()
+
+
+def _batches(run: _Run) -> Iterator[Batch]:
+    """What is left of the epoch at hand."""
+    recipe, at = run.recipe, run.at
+    return train_batches(
+        run.train,
+        recipe.run.batch_size,
+        seed=recipe.run.seed,
+        epoch=at.epoch,
+        normalisation=run.normalisation,
+        crop_padding=recipe.augment.crop_padding,
+        flip=recipe.augment.flip,
+        device=run.device,
+        skip=at.batch,
+    )
+
+
+def _look(run: _Run, stop: StopRequest) -> None:
+    """Between batches: is all well, who wants to know, shall we stop, is it time to write the state."""
+    at = run.at
+    _demand_finite(run, "the loss", *at.sums)
+    # A current that is NaN fires no spike, so no loss shows it.
+    _demand_finite(run, "a weight", nn.utils.get_total_norm(run.network.state_dict().values()).item())
+    if run.watcher is not None:
+        run.watcher.batch(at.epoch + 1, run.recipe.run.epochs, at.batch, run.batches, at.sums[0] / at.sums[-1])
+    stop.check()
+    if time.monotonic() - run.saved > 60 * run.recipe.run.save_minutes:
+        run.write_state()
 
 
 def _logits(run: _Run, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -232,7 +259,7 @@ def _logits(run: _Run, images: Tensor) -> tuple[Tensor, Tensor | None]:
     return logits, taught
 
 
-def _finish_epoch(run: _Run, save: Save, stop: StopRequest) -> None:
+def _finish_epoch(run: _Run, stop: StopRequest) -> None:
     """Evaluates, then writes checkpoints, metrics and state, in an order that a kill between two cannot spoil."""
     at, folder = run.at, run.folder
     with _own_randomness(run.device, run.recipe.run.seed), stop.at_once():  # the run's own chance is not touched
@@ -241,9 +268,9 @@ def _finish_epoch(run: _Run, save: Save, stop: StopRequest) -> None:
     record = _record(run, tested)
     at.finish_epoch(tested.top1)
     training = {**run.identity, "metrics": record}
-    save(run.network, folder.last, training)
+    run.save(run.network, folder.last, training)
     if at.best_epoch == at.epoch:
-        save(run.network, folder.best, training)
+        run.save(run.network, folder.best, training)
     folder.append_metrics(record)
     run.write_state()
     if run.watcher is not None:
