@@ -29,7 +29,9 @@ class _Section(BaseModel):
 
 
 class Run(_Section):
-    """``save_minutes``: how often, besides after each epoch, what a run needs to be resumed is written."""
+    """``save_minutes``: how often, besides after each epoch, what a run needs to be resumed is written.
+    ``recalibrate_batches``: measure batch norm statistics anew over so many training batches before each evaluation,
+    see :mod:`idsnn_convert.runtime.recalibrate`; 0 keeps the moving averages."""
 
     epochs: Count = 200
     seed: Annotated[int, Field(ge=0)] = 0
@@ -37,6 +39,7 @@ class Run(_Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = True
     save_minutes: Above0 = 10.0
+    recalibrate_batches: Annotated[int, Field(ge=0)] = 0
 
 
 class Network(_Section):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from idsnn_convert.runtime.evaluate import Evaluation, check_fits, evaluate
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.losses import distillation_loss
 from idsnn_convert.runtime.normalisation import Normalisation
+from idsnn_convert.runtime.recalibrate import recalibrate
 from idsnn_convert.runtime.recipe import Optimizer, Recipe
 from idsnn_convert.runtime.run_folder import RunFolder, open_run
 from idsnn_convert.runtime.run_state import Position, check_same, identity, restore, snapshot
@@ -194,7 +196,7 @@ def _train_epoch(run: _Run, stop: StopRequest) -> None:
     sums = torch.tensor(at.sums, dtype=torch.float64, device=run.device)
     run.network.train()
     began = time.perf_counter()
-    for images, labels in _batches(run):
+    for images, labels in _batches(run, at.batch):
         at.lr = lr_at(recipe.schedule, recipe.optimizer.lr, at.epoch * run.batches + at.batch, run.batches, recipe.run.epochs)
         for group in run.optimizer.param_groups:
             group["lr"] = at.lr
@@ -215,8 +217,8 @@ def _train_epoch(run: _Run, stop: StopRequest) -> None:
             began = time.perf_counter()
 
 
-def _batches(run: _Run) -> Iterator[Batch]:
-    """What is left of the epoch at hand."""
+def _batches(run: _Run, skip: int) -> Iterator[Batch]:
+    """The batches of the epoch at hand, but for the first ``skip``."""
     recipe, at = run.recipe, run.at
     return train_batches(
         run.train,
@@ -227,7 +229,7 @@ def _batches(run: _Run) -> Iterator[Batch]:
         crop_padding=recipe.augment.crop_padding,
         flip=recipe.augment.flip,
         device=run.device,
-        skip=at.batch,
+        skip=skip,
     )
 
 
@@ -263,6 +265,8 @@ def _finish_epoch(run: _Run, stop: StopRequest) -> None:
     """Evaluates, then writes checkpoints, metrics and state, in an order that a kill between two cannot spoil."""
     at, folder = run.at, run.folder
     with _own_randomness(run.device, run.recipe.run.seed), stop.at_once():  # the run's own chance is not touched
+        again = islice(_batches(run, skip=0), run.recipe.run.recalibrate_batches)
+        recalibrate(run.network, (images for images, _ in again))
         tested = evaluate(run.network, run.test, run.normalisation)
     _demand_finite(run, "the loss on the test split", tested.loss)
     record = _record(run, tested)

@@ -241,3 +241,16 @@ def test_a_folder_holds_one_run_and_has_one_writer(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="already holds a run"):
         toy.run(tmp_path / "run", watcher=log)
     assert not log.batches
+
+
+def test_recalibrated_statistics_are_what_is_evaluated_and_saved(tmp_path: Path) -> None:
+    settings = ["run.epochs=1", "optimizer.lr=0.5"]
+    toy.run(tmp_path / "plain", settings)
+    toy.run(tmp_path / "again", [*settings, "run.recalibrate_batches=3"])
+    plain, again = (read(tmp_path / name / "last.safetensors").tensors for name in ("plain", "again"))
+    changed = {name for name in plain if not torch.equal(plain[name], again[name])}
+    assert changed
+    assert all("running" in name for name in changed)
+    lines = [toy.metrics(tmp_path / name)[0] for name in ("plain", "again")]
+    assert lines[0]["train_loss"] == lines[1]["train_loss"]
+    assert lines[0]["test_loss"] != lines[1]["test_loss"]
