@@ -36,7 +36,8 @@ class _NormNeuron(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, invstd, code, slopes = (None if saved is None else saved.detach() for saved in ctx.saved_tensors)
+        saved: list[Any] = [None if tensor is None else tensor.detach() for tensor in ctx.saved_tensors]
+        x, weight, mean, invstd, code, slopes = saved
         dy, sum_dy, sum_dy_xhat = ctx.functions.backward(grad.contiguous(), code, slopes, x, mean, invstd)
         scale = weight * invstd
         if ctx.training:
@@ -68,7 +69,8 @@ class NormNeuron(nn.Module):
         added = None if residual is None else _rows(residual, neuron.time_steps)
         mean, invstd = _statistics(norm, x)
         if torch.is_grad_enabled():
-            spikes = _NormNeuron.apply(rows, added, norm.weight, norm.bias, mean, invstd, norm.training, functions)
+            values = (rows, added, norm.weight, norm.bias, mean, invstd)
+            spikes = _NormNeuron.apply(*values, norm.training, functions)  # type: ignore[no-untyped-call]
         else:
             scale = norm.weight * invstd
             spikes = functions.infer(rows, scale, norm.bias - mean * scale, added)

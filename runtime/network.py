@@ -177,7 +177,8 @@ class SpikingNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.body(self.encoder(images, self._time_steps))
-        return logits.unflatten(0, (self._time_steps, len(images)))
+        steps: Tensor = logits.unflatten(0, (self._time_steps, len(images)))
+        return steps
 
     def tensors(self) -> dict[str, Tensor]:
         """The network's tensors under their checkpoint names, in graph order, on the CPU."""

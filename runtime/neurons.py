@@ -118,7 +118,7 @@ def unrolled(x: Tensor, neuron: Neuron) -> Tensor:
     u, fired, spikes = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
     for current in x:
         u, _ = step(u, fired.detach(), current, neuron)
-        fired = _Spike.apply(u, neuron)
+        fired = _Spike.apply(u, neuron)  # type: ignore[no-untyped-call]
         spikes.append(fired)
     return torch.stack(spikes)
 
@@ -174,7 +174,7 @@ def _saved_slope(u: Tensor, neuron: Neuron) -> Tensor:
 
 def multi_step(x: Tensor, neuron: Neuron) -> Tensor:
     """Spikes (T, ...) of a neuron layer for the currents ``x`` (T, ...), from zero potential."""
-    spikes: Tensor = _MultiStep.apply(x, neuron)
+    spikes: Tensor = _MultiStep.apply(x, neuron)  # type: ignore[no-untyped-call]
     return spikes
 
 
