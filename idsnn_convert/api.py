@@ -8,7 +8,8 @@ from idsnn_convert import __version__
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.convert import convert as run_passes
 from idsnn_convert.passes.load import load_teacher
-from idsnn_convert.passes.targets import build_target
+from idsnn_convert.passes.resnet.archs import find_arch
+from idsnn_convert.passes.targets import build_target, choose_downsample
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint, is_checkpoint, read, save
 from idsnn_convert.runtime.errors import UserError
@@ -21,6 +22,7 @@ def convert(
     *,
     settings: Settings | None = None,
     stem: str = "auto",
+    downsample: str = "auto",
     arch: str | None = None,
     input_size: int | None = None,
     force: bool = False,
@@ -32,6 +34,8 @@ def convert(
         target: name of the network to make, see :data:`idsnn_convert.passes.targets.TARGETS`.
         output: where to write; ``TEACHER-TARGET.safetensors`` in the current folder by default.
         stem: the target's stem: ``auto``, ``cifar`` or ``imagenet``.
+        downsample: how the target's shortcuts change shape: ``projection``, ``pad``, or ``auto``, see
+            :func:`idsnn_convert.passes.targets.choose_downsample`.
         arch, input_size: what the teacher is, where its file cannot tell.
         force: replace ``output`` even if it is something else than an untrained conversion.
 
@@ -41,15 +45,26 @@ def convert(
     Raises:
         UserError: on any file, name or setting that cannot be used; nothing is written then.
     """
+    find_arch(target, "target")
     path = Path(teacher)
     place = Path(f"{path.stem}-{target}.safetensors") if output is None else Path(output)
     _check_place(place, path, force)
     loaded = load_teacher(path, arch=arch, input_size=input_size)
-    built = build_target(target, input_shape=loaded.input_shape, classes=loaded.classes, stem=stem)
-    provenance = {"converter": "idsnn-convert", "version": __version__}
-    checkpoint = run_passes(loaded, built, target, settings or Settings(), provenance).checkpoint
+    checkpoint = converted(loaded, target, settings or Settings(), stem=stem, downsample=downsample)
     save(place, checkpoint)
     return place, checkpoint
+
+
+def converted(teacher: Teacher, target: str, settings: Settings, *, stem: str = "auto", downsample: str = "auto") -> Checkpoint:
+    """The spiking checkpoint that :func:`convert` writes, without writing it.
+
+    Raises:
+        UserError: as :func:`convert`.
+    """
+    kind = choose_downsample(target, teacher.graph) if downsample == "auto" else downsample
+    built = build_target(target, input_shape=teacher.input_shape, classes=teacher.classes, stem=stem, downsample=kind)
+    provenance = {"converter": "idsnn-convert", "version": __version__}
+    return run_passes(teacher, built, target, settings, provenance, {"stem": stem, "downsample": kind}).checkpoint
 
 
 def _check_place(place: Path, teacher: Path, force: bool) -> None:

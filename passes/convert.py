@@ -40,6 +40,10 @@ class Settings:
     seed: int = 0
 
 
+RECORDED = ("match", "scale", "shortcuts", "head", "seed")
+"""The settings in a checkpoint's mapping; the others stand elsewhere in it."""
+
+
 @dataclass(frozen=True)
 class Conversion:
     """A finished conversion: the checkpoint to write, and how it came about."""
@@ -50,13 +54,21 @@ class Conversion:
     checks: tuple[Check, ...]
 
 
-def convert(teacher: Teacher, target: Canonical, arch: str, settings: Settings, provenance: Mapping[str, Any]) -> Conversion:
+def convert(
+    teacher: Teacher,
+    target: Canonical,
+    arch: str,
+    settings: Settings,
+    provenance: Mapping[str, Any],
+    target_settings: Mapping[str, str] | None = None,
+) -> Conversion:
     """Initialises a spiking ``target`` from ``teacher`` (IDSNN sections 3.2.1-3.2.2).
 
     Args:
         target: the target as an ANN; only its graph is read.
         arch: the target's name, for the record.
         provenance: what else to record (converter and version, say); JSON-native.
+        target_settings: how the target was built, to be recorded with the settings.
 
     Raises:
         UserError: on a setting that is unknown or does not fit, or a result that fails its checks.
@@ -73,7 +85,7 @@ def convert(teacher: Teacher, target: Canonical, arch: str, settings: Settings, 
         tensors=tensors,
         time_steps=settings.time_steps,
         encoder=settings.encoder,
-        mapping=_mapping(plan, weights, checks, teacher, target.graph, arch, settings),
+        mapping=_mapping(plan, weights, checks, teacher, target.graph, arch, settings, target_settings or {}),
         teacher=_provenance_of(teacher),
         provenance=dict(provenance),
     )
@@ -112,6 +124,7 @@ def _mapping(
     target: Graph,
     arch: str,
     settings: Settings,
+    target_settings: Mapping[str, str],
 ) -> dict[str, Any]:
     """The whole mapping as JSON-native values; the teacher's tensors go by their names in its file."""
     rows = [
@@ -134,7 +147,7 @@ def _mapping(
     ]
     return {
         "target": arch,
-        "settings": {key: getattr(settings, key) for key in ("match", "scale", "shortcuts", "head", "seed")},
+        "settings": {**target_settings, **{key: getattr(settings, key) for key in RECORDED}},
         "activation_sites": len(target.of("activation")),
         "pairs": pairs,
         "tensors": rows,

@@ -23,6 +23,7 @@ Examples:
 @click.option("-T", "--time-steps", type=click.IntRange(1), default=4, show_default=True, help="Time steps T of the network.")
 @click.option("--match", default="relative", show_default=True, help="How blocks are paired: relative or prefix.")
 @click.option("--stem", default="auto", show_default=True, help="The target's stem: cifar (3x3), imagenet (7x7) or auto.")
+@click.option("--downsample", default="auto", show_default=True, help="Its shortcuts that change shape: projection, pad, auto.")
 @click.option("--scale", default="none", show_default=True, help="Repeated channels: none (published), variance, preserve.")
 @click.option("--shortcuts", default="init", show_default=True, help="Projections: init from the teacher's, or fresh.")
 @click.option("--head", default="fresh", show_default=True, help="Classifier: fresh (published), or copy where shapes agree.")
@@ -39,6 +40,7 @@ def command(
     time_steps: int,
     match: str,
     stem: str,
+    downsample: str,
     scale: str,
     shortcuts: str,
     head: str,
@@ -63,7 +65,15 @@ def command(
     choices = {"match": match, "scale": scale, "shortcuts": shortcuts, "head": head}
     settings = Settings(time_steps=time_steps, encoder=encoder, seed=seed, **choices)
     written, checkpoint = convert(
-        teacher, target, output, settings=settings, stem=stem, arch=arch, input_size=input_size, force=force
+        teacher,
+        target,
+        output,
+        settings=settings,
+        stem=stem,
+        downsample=downsample,
+        arch=arch,
+        input_size=input_size,
+        force=force,
     )
     if as_json:
         print_json({"file": str(written), **described(checkpoint)})

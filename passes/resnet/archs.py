@@ -16,6 +16,7 @@ class Arch:
     Attributes:
         stem: the stem's width; the rest of the fields are those of :class:`ResNetSpec`.
         small: made for small images; it has a 3x3 stem without a pool at any image size.
+        pads: published with ``pad`` shortcuts (option A of He et al. 2015).
     """
 
     depths: tuple[int, ...]
@@ -26,6 +27,7 @@ class Arch:
     groups: int = 1
     hidden: int = 0
     small: bool = False
+    pads: bool = False
 
 
 def _basic(*depths: int) -> Arch:
@@ -41,7 +43,7 @@ def _bottleneck(*depths: int, width: int = 64, groups: int = 1) -> Arch:
 
 def _cifar(blocks: int) -> Arch:
     widths = (16, 32, 64)
-    return Arch((blocks,) * 3, widths, widths, stem=16, small=True)
+    return Arch((blocks,) * 3, widths, widths, stem=16, small=True, pads=True)
 
 
 ARCHS: dict[str, Arch] = {

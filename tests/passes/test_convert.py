@@ -50,6 +50,12 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_the_settings_are_recorded_with_those_of_the_target() -> None:
+    built = {"downsample": "projection"}
+    recorded = convert(teacher(spec()), target(), "thin", Settings(seed=3), PROVENANCE, built).checkpoint.mapping["settings"]
+    assert recorded == {**built, "match": "relative", "scale": "none", "shortcuts": "init", "head": "fresh", "seed": 3}
+
+
 def test_the_seed_draws_what_is_fresh_and_nothing_else() -> None:
     one, two = (convert(teacher(spec()), target(), "thin", Settings(seed=seed), PROVENANCE).checkpoint for seed in (0, 1))
     differ = {name for name in one.tensors if not torch.equal(one.tensors[name], two.tensors[name])}

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from idsnn_convert.passes.targets import TARGETS, build_target, target_spec
+from idsnn_convert.passes.targets import TARGETS, build_target, choose_downsample, target_spec
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.ops import check
+from tests.passes import made
 
 # (name, image size, classes, parameters): the counts of torchvision, and of the CIFAR family with projections.
 PUBLISHED = [
@@ -38,10 +39,28 @@ def test_every_target_is_a_sound_graph_without_values(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_no_shortcut_pads_with_zeros(name: str) -> None:
-    graph = build_target(name, input_shape=(3, 32, 32), classes=10).graph
-    assert len(graph.of("add")) == sum(TARGETS[name].depths)
-    assert not graph.of("pad", "slice")
+def test_shortcuts_project_or_pad_as_asked(name: str) -> None:
+    projected, padded = (
+        build_target(name, input_shape=(3, 32, 32), classes=10, downsample=kind).graph for kind in ("projection", "pad")
+    )
+    assert len(projected.of("add")) == len(padded.of("add")) == sum(TARGETS[name].depths)
+    assert not projected.of("pad", "slice")
+    fewer = len(projected.of("conv2d")) - len(padded.of("conv2d"))
+    assert fewer == len(padded.of("pad")) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "expected"),
+    [
+        ("resnet20", "pad", "pad"),
+        ("resnet20", "projection", "projection"),
+        ("resnet20", "conv", "projection"),
+        ("resnet18", "pad", "projection"),
+        ("resnet19", "pad", "projection"),
+    ],
+)
+def test_the_small_family_pads_where_the_teachers_shortcuts_have_no_weights(name: str, theirs: str, expected: str) -> None:
+    assert choose_downsample(name, made.network(made.spec(shortcut=theirs)).graph) == expected
 
 
 @pytest.mark.parametrize(("size", "expected"), [(28, 3), (64, 3), (65, 7), (224, 7)])
@@ -76,6 +95,7 @@ def test_width_scales_channels_in_whole_groups() -> None:
         ({"name": "ResNet-18"}, "Did you mean resnet18"),
         ({"name": "vgg"}, "Known: resnet8, resnet14"),
         ({"stem": "deep"}, "unknown stem 'deep'"),
+        ({"downsample": "pool"}, "unknown downsample 'pool'"),
         ({"width": 0.0}, "width must be above 0"),
         ({"width": float("nan")}, "width must be above 0"),
         ({"input_shape": (3, 32, 48)}, "square images"),
