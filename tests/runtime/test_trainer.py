@@ -38,7 +38,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    result = toy.run(tmp_path / "run", ["run.epochs=12", "run.batch_size=10"])
+    result = toy.run(tmp_path / "run", ["run.epochs=5", "run.batch_size=10", "schedule.kind=cosine", "optimizer.lr=0.1"])
     lines = toy.metrics(tmp_path / "run")
     assert lines[-1]["train_loss"] < 0.7 * lines[0]["train_loss"]
     assert lines[-1]["test_loss"] < lines[0]["test_loss"]
