@@ -22,7 +22,7 @@ from idsnn_convert.runtime.fingerprint import (
     choose_normalisation,
     rank_normalisations,
 )
-from idsnn_convert.runtime.graph import Graph, Node
+from idsnn_convert.runtime.graph import Attr, Graph, Node
 from idsnn_convert.runtime.network import build
 from idsnn_convert.runtime.normalisation import KNOWN, Normalisation, candidates
 from idsnn_convert.runtime.ops import inferred
@@ -234,7 +234,7 @@ def stem_of(path: Path) -> tuple[Graph, Mapping[str, Tensor]]:
         name.removeprefix("module."): tensor for name, tensor in (held.get("state_dict") or held["model_state_dict"]).items()
     }
     width = len(state["conv1.weight"])
-    conv = {"in_channels": 3, "out_channels": width, "kernel": (3, 3), "stride": (1, 1), "padding": (1, 1)}
+    conv: dict[str, Attr] = {"in_channels": 3, "out_channels": width, "kernel": (3, 3), "stride": (1, 1), "padding": (1, 1)}
     shape = (width, 32, 32)
     nodes = (
         Node("x", "input", shape=(3, 32, 32)),
