@@ -3,8 +3,9 @@
     python benchmarks/arms.py --data cifar10:DIR --teacher resnet32-d509ac18.th --target resnet20
 
 Converts the teacher once a seed (the seed draws the fresh head), then trains every arm with ``idsnn train`` on the
-same 10,000 images and evaluates it on all test images after each epoch. Each run is a process of its own on one
-thread; ``--jobs`` run side by side. Finished runs are kept in the work folder and not run again. Writes
+same 10,000 images and evaluates it on all test images after each epoch; at the end each network is evaluated once
+more, its batch norm statistics measured anew under the final weights. Each run is a process of its own on one thread;
+``--jobs`` run side by side. Finished runs are kept in the work folder and not run again. Writes
 ``benchmarks/results/arms_SET_TARGET.json`` and a plot beside it.
 """
 
@@ -18,12 +19,20 @@ import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import idsnn_convert
+from idsnn_convert import runtime
+from idsnn_convert.runtime.checkpoint import read
+from idsnn_convert.runtime.data import open_dataset
+from idsnn_convert.runtime.data.batches import train_batches
+from idsnn_convert.runtime.evaluate import evaluate
+from idsnn_convert.runtime.normalisation import from_json
+from idsnn_convert.runtime.recalibrate import recalibrate
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -55,7 +64,7 @@ def main() -> None:
     todo = [(arm, seed) for seed in args.seeds for arm in ARMS]
     with ThreadPoolExecutor(args.jobs) as pool:
         curves = dict(zip(todo, pool.map(lambda job: trained(args, *job, students[job[1]]), todo), strict=True))
-    write(args, curves)
+    write(args, curves, {job: recalibrated(args, *job) for job in todo})
 
 
 def idsnn(*arguments: object) -> None:
@@ -74,7 +83,7 @@ def convert(args: argparse.Namespace, seed: int) -> Path:
 def trained(args: argparse.Namespace, arm: str, seed: int, student: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl of one arm with one seed."""
     recipe, changes = ARMS[arm]
-    run = args.work / f"{recipe}-{seed}"
+    run = folder(args, arm, seed)
     metrics = run / "metrics.jsonl"
     if not metrics.exists() or len(metrics.read_text().splitlines()) < args.epochs:
         options = ["--data", args.data, "--teacher", args.teacher, "--recipe", recipe, "--out", run, "--compile"]
@@ -84,7 +93,26 @@ def trained(args: argparse.Namespace, arm: str, seed: int, student: Path) -> lis
     return [json.loads(line) for line in metrics.read_text().splitlines()]
 
 
-def write(args: argparse.Namespace, curves: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
+def folder(args: argparse.Namespace, arm: str, seed: int) -> Path:
+    return Path(args.work / f"{ARMS[arm][0]}-{seed}")
+
+
+def recalibrated(args: argparse.Namespace, arm: str, seed: int) -> float:
+    """Top-1 in percent of the run's last network with batch norm statistics of 40 fresh training batches."""
+    checkpoint = read(folder(args, arm, seed) / "last.safetensors")
+    network = runtime.network(checkpoint, compiled=True).to(memory_format=torch.channels_last)
+    dataset, normalisation = open_dataset(args.data), from_json(checkpoint.normalisation)
+    split = dataset.train.sample(args.limit_train, seed)
+    batches = train_batches(split, 64, seed=seed, epoch=args.epochs, normalisation=normalisation)
+    recalibrate(network, (images for images, _ in islice(batches, 40)))
+    return evaluate(network, dataset.test, normalisation).top1
+
+
+def write(
+    args: argparse.Namespace,
+    curves: dict[tuple[str, int], list[dict[str, Any]]],
+    again: dict[tuple[str, int], float],
+) -> None:
     arms = {}
     for arm, (recipe, changes) in ARMS.items():
         runs = {seed: [line["test_top1_percent"] for line in curves[arm, seed]] for seed in args.seeds}
@@ -95,6 +123,8 @@ def write(args: argparse.Namespace, curves: dict[tuple[str, int], list[dict[str,
             "top1_percent_by_epoch_and_seed": runs,
             "mean": [round(statistics.mean(values), 2) for values in by_epoch],
             "deviation": [round(statistics.stdev(values), 2) if len(values) > 1 else None for values in by_epoch],
+            "last_recalibrated_by_seed": {seed: again[arm, seed] for seed in args.seeds},
+            "last_recalibrated_mean": round(statistics.mean(again[arm, seed] for seed in args.seeds), 2),
             "train_images_per_second": round(
                 statistics.median(x["train_images_per_second"] for s in args.seeds for x in curves[arm, s])
             ),
@@ -122,7 +152,8 @@ def write(args: argparse.Namespace, curves: dict[tuple[str, int], list[dict[str,
     name.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
     name.with_suffix(".svg").write_text(plot(arms, f"{facts['target']} from {facts['teacher']}, {facts['data']}"))
     for arm, found in arms.items():
-        print(f"{arm:28s}", "  ".join(f"{m:5.2f} +- {d}" for m, d in zip(found["mean"], found["deviation"], strict=True)))
+        means = "  ".join(f"{m:5.2f} +- {d}" for m, d in zip(found["mean"], found["deviation"], strict=True))
+        print(f"{arm:24s} {means}   recalibrated {found['last_recalibrated_mean']:5.2f}")
 
 
 def plot(arms: dict[str, Any], title: str) -> str:

@@ -15,7 +15,7 @@ from idsnn_convert.api import open_file
 from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
-from idsnn_convert.runtime.data import Dataset, open_dataset
+from idsnn_convert.runtime.data import Dataset, Split, open_dataset
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation, Progress, check_fits, evaluate
 from idsnn_convert.runtime.fingerprint import choose_normalisation
@@ -93,7 +93,7 @@ def decide_normalisation(opened: Checkpoint | Teacher, dataset: Dataset, overrid
         return Normalised(parse(override), "as asked")
     if isinstance(opened, Checkpoint) and opened.normalisation is not None:
         return Normalised(from_json(opened.normalisation), "as the checkpoint was trained")
-    choice = choose_normalisation(opened.graph, opened.tensors, dataset.train)
+    choice = choose_normalisation(opened.graph, opened.tensors, _remembered(dataset))
     if choice.best is not None and choice.clear:
         return Normalised(choice.best.normalisation, _fit_told(choice.describe()))
     usual = default_for(dataset.name)
@@ -101,6 +101,14 @@ def decide_normalisation(opened: Checkpoint | Teacher, dataset: Dataset, overrid
         return Normalised(usual, f"the usual one for {dataset.name}; the network's batch norms cannot tell")
     # A teacher's own memory, even in doubt, says more than habit.
     return Normalised(choice.best.normalisation, _fit_told(choice.describe()) + "; --normalisation overrides")
+
+
+def _remembered(dataset: Dataset) -> Split:
+    """The images a network was trained on; the test images, which are like them, where only those are there."""
+    try:
+        return dataset.train
+    except UserError:
+        return dataset.test
 
 
 def _fit_told(description: str) -> str:

@@ -76,7 +76,7 @@ KNOWN: dict[str, Normalisation] = {
         Normalisation("cifar10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
         # The deviations of kuangliu/pytorch-cifar, copied far and wide: means of the images' own deviations.
         Normalisation("cifar10-kuangliu", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-        Normalisation("cifar100", (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+        Normalisation("cifar100", (0.507, 0.487, 0.441), (0.267, 0.256, 0.276)),
         Normalisation("fashion-mnist", (0.2860,), (0.3530,)),
         Normalisation("half", (0.5,), (0.5,)),
         Normalisation("none", (0.0,), (1.0,)),
