@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from idsnn_convert.passes.cautions import cautions
 from idsnn_convert.passes.interpolate import SCALES, interpolate, scaled
 from idsnn_convert.passes.match import StagePlan, match
 from idsnn_convert.passes.segment import segment
@@ -149,6 +150,7 @@ def _mapping(
         "target": arch,
         "settings": {**target_settings, **{key: getattr(settings, key) for key in RECORDED}},
         "activation_sites": len(target.of("activation")),
+        "cautions": [asdict(caution) for caution in cautions(teacher.graph, plan.source)],
         "pairs": pairs,
         "tensors": rows,
         "unused": unused,

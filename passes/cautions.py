@@ -1,0 +1,46 @@
+"""What of a teacher converts, but not to the letter; told with every conversion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from idsnn_convert.passes.types import BlockMap
+from idsnn_convert.runtime.graph import Graph, Node
+
+SHOWN = 3
+"""How many places a caution names."""
+
+
+@dataclass(frozen=True)
+class Caution:
+    """One thing to know of a teacher.
+
+    Attributes:
+        node: the first node it is about; empty if there is none.
+        source: that node's file and line, ``resnet.py:93``; empty if unknown.
+        advice: what can be done; empty if nothing needs to be.
+    """
+
+    reason: str
+    node: str = ""
+    source: str = ""
+    advice: str = ""
+
+
+def cautions(teacher: Graph, blocks: BlockMap) -> tuple[Caution, ...]:
+    """Activations that are no ReLU, a kind at a time, and what between the blocks of ``teacher`` is no residual block."""
+    sites = teacher.of("activation")
+    kinds = [kind for kind in dict.fromkeys(str(site.attr("kind")) for site in sites) if kind != "relu"]
+    odd = [_odd_activations(kind, [site for site in sites if site.attr("kind") == kind], len(sites)) for kind in kinds]
+    return (*odd, *(Caution(note) for note in blocks.notes))
+
+
+def _odd_activations(kind: str, found: list[Node], of: int) -> Caution:
+    places = [f"{node.name} ({node.source})" if node.source else node.name for node in found[:SHOWN]]
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return Caution(
+        f"{len(found)} of {of} activations are {kind}, but a neuron stands for a ReLU: {', '.join(places)}{more}",
+        found[0].name,
+        found[0].source,
+        "The weights are taken as they are; they may need more training than a ReLU network's.",
+    )

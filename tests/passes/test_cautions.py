@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from idsnn_convert.passes.cautions import cautions
+from idsnn_convert.passes.segment import segment
+from idsnn_convert.passes.types import BlockMap
+from idsnn_convert.runtime.graph import Graph
+
+
+def with_kinds(graph: Graph, *kinds: str) -> Graph:
+    """``graph`` whose first activations are of these kinds."""
+    sites = zip(graph.of("activation"), kinds, strict=False)
+    return graph.with_nodes({site.name: replace(site, attrs={"kind": kind}, source="net.py:7") for site, kind in sites})
+
+
+def test_a_network_of_relus_needs_no_caution(tiny_graph: Graph) -> None:
+    assert cautions(tiny_graph, segment(tiny_graph)) == ()
+
+
+def test_each_kind_of_other_activation_is_counted_and_placed(tiny_graph: Graph) -> None:
+    graph = with_kinds(tiny_graph, "relu", "silu", "silu", "silu", "silu")
+    (told,) = cautions(graph, segment(graph))
+    sites = [site.name for site in graph.of("activation")]
+    assert told.reason.startswith("4 of 5 activations are silu")
+    assert f"{sites[1]} (net.py:7)" in told.reason
+    assert sites[4] not in told.reason
+    assert told.reason.endswith("and 1 more")
+    assert (told.node, told.source) == (sites[1], "net.py:7")
+    kinds = [caution.reason.partition(", ")[0].split()[-1] for caution in cautions(with_kinds(graph, "gelu"), segment(graph))]
+    assert kinds == ["gelu", "silu"]
+
+
+def test_what_is_no_residual_block_is_told(tiny_graph: Graph) -> None:
+    blocks = BlockMap((), (), (), notes=("the paths that the concat 'x' joins are no residual block",))
+    assert [caution.reason for caution in cautions(tiny_graph, blocks)] == list(blocks.notes)
