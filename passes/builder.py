@@ -10,33 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from idsnn_convert.passes.types import Canonical
+from idsnn_convert.passes.values import Map, Param, UnsupportedError
+from idsnn_convert.runtime import modules
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Attr, Graph, Node, Shape
 from idsnn_convert.runtime.ops import check, inferred
 
-VIEWS = frozenset({"slice", "flatten", "dropout"})
+VIEWS = frozenset({"slice", "flatten", "reshape", "permute", "dropout"})
 """Operations whose result may share memory with their input."""
 _NOT_A_CHILD = frozenset(dir(nn.Module)) | {"training"}
-
-
-@dataclass(frozen=True, eq=False)
-class Map:
-    """A value on its way through the network: which node gives it, and its shape without the batch axis."""
-
-    node: str
-    shape: Shape
-
-
-@dataclass(frozen=True, eq=False)
-class Param:
-    """A parameter or buffer of the traced module and its name there."""
-
-    origin: str
-    tensor: Tensor
 
 
 @dataclass(frozen=True)
@@ -45,7 +32,7 @@ class Site:
 
     Attributes:
         path: the path of the module that makes the call; empty for the root.
-        layer: that module's class name if it is a layer, of ``torch.nn`` or of this project's runtime; otherwise empty.
+        layer: that module's class name if it is a layer (see :func:`layer_class`), otherwise empty.
         source: file and line, ``resnet.py:93``; empty if unknown.
     """
 
@@ -53,13 +40,30 @@ class Site:
     layer: str = ""
     source: str = ""
 
+    def name(self, word: str) -> str:
+        """What a call here that computes ``word`` is named, while the name is free."""
+        if not self.layer:
+            return f"{self.path}.{word}" if self.path else word
+        # A convolution may pad or reshape first; the layer's name belongs to the convolution itself.
+        aside = word in ("pad", "reshape") and word.capitalize() not in self.layer
+        return f"{self.path}_{word}" if aside else self.path
 
-class UnsupportedError(Exception):
-    """A call that has no canonical form: why, and what its author can do."""
 
-    def __init__(self, reason: str, advice: str) -> None:
-        super().__init__(reason)
-        self.reason, self.advice = reason, advice
+@dataclass(frozen=True)
+class Refusal:
+    """A call that has no canonical form.
+
+    Attributes:
+        node: what its node would be named.
+        source: file and line, ``resnet.py:93``; empty if unknown.
+        reason: why it has none.
+        advice: what the network's author can do.
+    """
+
+    node: str
+    source: str
+    reason: str
+    advice: str
 
 
 class Builder:
@@ -67,7 +71,7 @@ class Builder:
 
     def __init__(self, input_shape: Shape) -> None:
         self._nodes = [Node("input", "input", shape=input_shape)]
-        self._taken = {"input"}
+        self._shapes = {"input": input_shape}
         self._folders: set[str] = set()
         self._params: dict[str, dict[str, Param]] = {}
         self._base: dict[str, str] = {}
@@ -89,19 +93,21 @@ class Builder:
         """
         attrs = attrs or {}
         for value in inputs:
+            if not isinstance(value, Map):
+                raise UnsupportedError(f"it reads {value} as a map", "Fold constants into a layer.")
             if value.node in self._stale:
                 raise UnsupportedError(
                     f"it reads {value.node!r} after part of it was changed in place",
                     "Use the out-of-place form of that operation.",
                 )
-        name = self._unique(_base_name(site, op, attrs))
+        name = self._unique(site.name(str(attrs["kind"]) if op in ("activation", "gate") else op))
         node = Node(name, op, tuple(value.node for value in inputs), attrs, source=site.source)
         try:
-            shape = inferred(node, tuple(value.shape for value in inputs))
+            shape = inferred(node, tuple(self._shapes[value.node] for value in inputs))
         except UserError as error:
             raise UnsupportedError(error.problem, "Check the input size the network is traced with.") from error
         self._nodes.append(replace(node, shape=shape))
-        self._taken.add(name)
+        self._shapes[name] = shape
         self._folders.update(name[:i] for i, letter in enumerate(name) if letter == ".")
         if params:
             self._params[name] = dict(params)
@@ -109,17 +115,19 @@ class Builder:
             self._base[name] = inputs[0].node
         return Map(name, shape)
 
-    def changed_in_place(self, value: Map) -> None:
-        """Notes that an in-place call overwrote ``value``: what shares its memory may not be read any more."""
-        base = value.node
+    def overwrite(self, values: dict[fx.Node, Any], old: Map, new: Map) -> None:
+        """After an in-place call: whoever holds ``old`` holds ``new``; what shares its memory may not be read any more."""
+        for key, value in values.items():
+            values[key] = _replaced(value, old, new)
+        base = old.node
         while base in self._base:
             base = self._base[base]
             self._stale.add(base)
-        views = {value.node}
+        views = {old.node}
         for name, base in self._base.items():  # in graph order, so views of views are reached
-            if base in views:
+            if base in views and name != new.node:
                 views.add(name)
-        self._stale |= views - {value.node}
+        self._stale |= views - {old.node}
 
     def canonical(self, result: Map) -> Canonical:
         """The finished graph that gives ``result``: gated activations recognised, dead nodes dropped, checked.
@@ -146,37 +154,43 @@ class Builder:
         """``base``, changed as little as needed to be a new name that neither contains nor lies in another's path."""
         parts = [f"{part}_" if part in _NOT_A_CHILD else part for part in base.split(".")]
         for i in range(1, len(parts)):
-            while ".".join(parts[:i]) in self._taken:
+            while ".".join(parts[:i]) in self._shapes:
                 parts[i - 1] += "_"
         base = name = ".".join(parts)
         count = 0
-        while name in self._taken or name in self._folders:
+        while name in self._shapes or name in self._folders:
             count += 1
             name = f"{base}_{count}"
         return name
 
 
-def _base_name(site: Site, op: str, attrs: Mapping[str, Attr]) -> str:
-    word = str(attrs["kind"]) if op in ("activation", "gate") else op
-    if not site.layer:
-        return f"{site.path}.{word}" if site.path else word
-    # A convolution may pad first; the layer's name belongs to the convolution itself.
-    return f"{site.path}_pad" if op == "pad" and "Pad" not in site.layer else site.path
+def layer_class(name: str) -> str:
+    """The bare class name of the full ``name`` if it is a layer of torch.nn or of the runtime; otherwise empty."""
+    home, _, bare = name.rpartition(".")
+    of_torch = home.startswith("torch.nn.modules.") and home != "torch.nn.modules.container"
+    return bare if of_torch or home == modules.__name__ else ""
+
+
+def _replaced(value: Any, old: Map, new: Map) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_replaced(item, old, new) for item in value)
+    return new if value is old else value
 
 
 def _gated_activations(nodes: Sequence[Node]) -> list[Node]:
     """``x * sigmoid(x)`` is SiLU and ``x * hard_sigmoid(x)`` is hard swish: activations, not gates."""
     by_name = {node.name: node for node in nodes}
     kinds = {"sigmoid": "silu", "hard_sigmoid": "hardswish"}
-    found = []
-    for node in nodes:
+
+    def seen(node: Node) -> Node:
         if node.op == "mul" and len(node.inputs) == 2:
-            for x, gate in (node.inputs, node.inputs[::-1]):
-                if by_name[gate].op == "gate" and by_name[gate].inputs == (x,):
-                    node = replace(node, op="activation", inputs=(x,), attrs={"kind": kinds[str(by_name[gate].attr("kind"))]})
-                    break
-        found.append(node)
-    return found
+            for x, name in (node.inputs, node.inputs[::-1]):
+                gate = by_name[name]
+                if gate.op == "gate" and gate.inputs == (x,) and gate.attr("kind") in kinds:
+                    return replace(node, op="activation", inputs=(x,), attrs={"kind": kinds[gate.attr("kind")]})
+        return node
+
+    return [seen(node) for node in nodes]
 
 
 def _live(nodes: Sequence[Node]) -> tuple[Node, ...]:

@@ -3,7 +3,8 @@
 For modules whose forward is made of known ``torch.nn`` layers and functions, such as the ones this project builds
 itself. No value is computed, so parameters may live on the meta device. Each call is spelled as the ATen call it
 would become and handed to :data:`idsnn_convert.passes.aten.ATEN`; so the graph equals that of
-:func:`idsnn_convert.passes.trace.trace`, which reads any module, in seconds.
+:func:`idsnn_convert.passes.trace.trace`, which reads any module, in seconds. Only source lines may differ: here they are
+those of the very call, there those of the ``forward`` that it belongs to.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from idsnn_convert.passes.aten import ATEN
-from idsnn_convert.passes.builder import Builder, Map, Param, Site, UnsupportedError
+from idsnn_convert.passes.aten import ATEN, call
+from idsnn_convert.passes.builder import Builder, Site, layer_class
 from idsnn_convert.passes.types import Canonical
+from idsnn_convert.passes.values import Map, Param, UnsupportedError
 from idsnn_convert.runtime import modules
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Shape
@@ -60,6 +62,7 @@ LAYERS: dict[type[nn.Module], Callable[..., Call]] = {
     nn.ReLU6: lambda m, x: ("relu6", x),
     nn.SiLU: lambda m, x: ("silu", x),
     nn.Hardswish: lambda m, x: ("hardswish", x),
+    nn.Hardtanh: lambda m, x: ("hardtanh", x, m.min_val, m.max_val),
     nn.LeakyReLU: lambda m, x: ("leaky_relu", x, m.negative_slope),
     nn.ELU: lambda m, x: ("elu", x, m.alpha),
     nn.GELU: lambda m, x: ("gelu", x, m.approximate),
@@ -70,11 +73,13 @@ LAYERS: dict[type[nn.Module], Callable[..., Call]] = {
     nn.AdaptiveAvgPool2d: lambda m, x: ("adaptive_avg_pool2d", x, m.output_size),
     nn.Flatten: lambda m, x: ("flatten", x, m.start_dim, m.end_dim),
     nn.Dropout: lambda m, x: ("dropout", x, m.p),
+    nn.Dropout2d: lambda m, x: ("feature_dropout", x),
     nn.ZeroPad2d: lambda m, x: ("pad", x, m.padding),
     nn.Identity: lambda m, x: ("alias", x),
     modules.GlobalAvgPool: lambda m, x: ("mean", x, (2, 3), True),
     modules.Add: lambda m, x, y: ("add", x, y),
     modules.Mul: lambda m, x, y: ("mul", x, y),
+    modules.Complement: lambda m, x: ("rsub", x, 1),
     modules.Concat: lambda m, *maps: ("cat", maps, 1),
     modules.Pad: lambda m, x: ("pad", x, m.pads, m.mode, m.value),
     modules.Slice: lambda m, x: ("slice", x, m.dim, m.cut.start, m.cut.stop, m.cut.step),
@@ -105,7 +110,7 @@ class _Tracer(fx.Tracer):
     """Stops at the known layers and notes, on each node, where the call was written."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) in LAYERS
+        return bool(layer_class(f"{type(m).__module__}.{type(m).__qualname__}"))
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
@@ -181,28 +186,28 @@ def _value(node: fx.Node, values: dict[fx.Node, Any], builder: Builder, layers: 
         result = _item(builder, site, *args)
     elif node.op == "call_function" and node.target in FUNCTIONS:
         kwargs.pop("training", None)
-        result = ATEN[FUNCTIONS[node.target]](builder, site, *args, **kwargs)
+        result = call(builder, site, FUNCTIONS[node.target], args, kwargs)
     elif node.op == "call_method" and str(node.target).rstrip("_") in METHODS:
         in_place = str(node.target).endswith("_")
-        result = ATEN[METHODS[str(node.target).rstrip("_")]](builder, site, *args, **kwargs)
+        result = call(builder, site, METHODS[str(node.target).rstrip("_")], args, kwargs)
     else:
         raise UnsupportedError(
             f"{getattr(node.target, '__name__', node.target)} is not known", "The general tracer may know it."
         )
-    if in_place:
-        overwritten = args[0]
-        builder.changed_in_place(overwritten)
-        values.update({key: result for key, value in values.items() if value is overwritten})
+    if in_place and result is not args[0]:
+        builder.overwrite(values, args[0], result)
     return result
 
 
 def _layer(layer: nn.Module, path: str, site: Site, builder: Builder, *inputs: Any) -> Any:
+    if type(layer) not in LAYERS:
+        raise UnsupportedError(f"{type(layer).__name__} is not known", "The general tracer may know it.")
     op, *args = LAYERS[type(layer)](layer, *inputs)
     args = [_param(layer, path, arg) if isinstance(arg, Own) else arg for arg in args]
     if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
         args[0] = ATEN["pad"](builder, site, args[0], layer._reversed_padding_repeated_twice, layer.padding_mode)
         args[4] = 0  # the padding
-    return ATEN[op](builder, site, *args)
+    return call(builder, site, op, args, {})
 
 
 def _param(layer: nn.Module, path: str, name: str) -> Param | None:

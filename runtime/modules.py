@@ -22,8 +22,12 @@ ACTIVATIONS: dict[str, Callable[[Mapping[str, Attr]], nn.Module]] = {
 }
 """Kind of an activation site -> its module."""
 
-GATES: dict[str, Callable[[], nn.Module]] = {"sigmoid": nn.Sigmoid, "hard_sigmoid": nn.Hardsigmoid}
-"""Kind of a gate -> its module."""
+GATES: dict[str, Callable[[Mapping[str, Attr]], nn.Module]] = {
+    "sigmoid": lambda attrs: nn.Sigmoid(),
+    "hard_sigmoid": lambda attrs: nn.Hardsigmoid(),
+    "softmax": lambda attrs: nn.Softmax(attrs.get("dim", 1)),  # type: ignore[arg-type]
+}
+"""Kind of a gate -> its module. ``dim``: the axis over which a softmax sums to 1 (0 is the batch)."""
 
 
 def activation(attrs: Mapping[str, Attr]) -> nn.Module:
@@ -33,10 +37,11 @@ def activation(attrs: Mapping[str, Attr]) -> nn.Module:
     return ACTIVATIONS[kind](attrs)
 
 
-def gate(kind: str) -> nn.Module:
+def gate(attrs: Mapping[str, Attr]) -> nn.Module:
+    kind = str(attrs["kind"])
     if kind not in GATES:
         raise UserError(f"unknown gate {kind!r}", hint=f"Known: {', '.join(GATES)}.")
-    return GATES[kind]()
+    return GATES[kind](attrs)
 
 
 def max_pool(attrs: Mapping[str, Attr]) -> nn.Module:
@@ -70,6 +75,13 @@ class Mul(nn.Module):
         return first
 
 
+class Complement(nn.Module):
+    """1 - x: the spikes a neuron did not fire."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1 - x
+
+
 class Concat(nn.Module):
     """Joins maps over their channels."""
 
@@ -99,3 +111,36 @@ class Slice(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x[(slice(None),) * self.dim + (self.cut,)]
+
+
+class Reshape(nn.Module):
+    """Gives each sample the shape ``shape``."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], *self.shape)
+
+
+class Permute(nn.Module):
+    """Reorders the axes: result axis i is axis ``dims[i - 1]`` of the input; the batch, 0, stays first."""
+
+    def __init__(self, dims: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, *self.dims)
+
+
+class Sum(nn.Module):
+    """The sum over axis ``dim`` (0 is the batch), which is gone."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(self.dim)

@@ -158,6 +158,34 @@ def _pad_shape(node: Node, shapes: Shapes) -> Shape:
     return tuple(shape)
 
 
+def _gate_shape(node: Node, shapes: Shapes) -> Shape:
+    dim = node.attrs.get("dim", 1)
+    if not isinstance(dim, int) or not 1 <= dim <= len(shapes[0]):
+        raise ValueError(f"there is no axis {dim} in shape {shapes[0]}")
+    return shapes[0]
+
+
+def _reshape_shape(node: Node, shapes: Shapes) -> Shape:
+    shape: Shape = node.attr("shape")
+    if math.prod(shape) != math.prod(shapes[0]):
+        raise ValueError(f"shape {shapes[0]} cannot be reshaped to {shape}")
+    return shape
+
+
+def _permute_shape(node: Node, shapes: Shapes) -> Shape:
+    dims = node.attr("dims")
+    if sorted(dims) != list(range(1, len(shapes[0]) + 1)):
+        raise ValueError(f"{dims} is no order of the {len(shapes[0])} axes of shape {shapes[0]}")
+    return tuple(shapes[0][dim - 1] for dim in dims)
+
+
+def _sum_shape(node: Node, shapes: Shapes) -> Shape:
+    dim = node.attr("dim")
+    if not 1 <= dim <= len(shapes[0]) or len(shapes[0]) == 1:
+        raise ValueError(f"axis {dim} of shape {shapes[0]} cannot be summed away")
+    return (*shapes[0][: dim - 1], *shapes[0][dim:])
+
+
 WINDOW = {"kernel": tuple, "stride": tuple, "padding": tuple}
 
 OPS: dict[str, Op] = {
@@ -181,7 +209,7 @@ OPS: dict[str, Op] = {
     # An activation site: what conversion rewrites into a neuron. kind: see modules.ACTIVATIONS.
     "activation": Op(1, {"kind": str}, _first, lambda node: modules.activation(node.attrs)),
     # A gate scales a map by (0, 1); it is no neuron. kind: see modules.GATES.
-    "gate": Op(1, {"kind": str}, _first, lambda node: modules.gate(node.attr("kind"))),
+    "gate": Op(1, {"kind": str}, _gate_shape, lambda node: modules.gate(node.attrs)),
     "neuron": Op(1, {"kind": str}, _first, lambda node: neuron_from_attrs(node.attrs)),
     "max_pool2d": Op(
         1, {**WINDOW, "dilation": tuple, "ceil_mode": bool}, _pool_shape, lambda node: modules.max_pool(node.attrs)
@@ -193,6 +221,8 @@ OPS: dict[str, Op] = {
     "flatten": Op(1, {}, lambda node, shapes: (math.prod(shapes[0]),), lambda node: nn.Flatten(1)),
     "add": Op(None, {}, _broadcast, lambda node: modules.Add()),
     "mul": Op(None, {}, _broadcast, lambda node: modules.Mul()),
+    # 1 - x: what an IAND of spikes multiplies by (Fang et al. 2021).
+    "complement": Op(1, {}, _first, lambda node: modules.Complement()),
     "concat": Op(None, {}, _concat_shape, lambda node: modules.Concat()),
     "pad": Op(
         1,
@@ -206,6 +236,10 @@ OPS: dict[str, Op] = {
         _slice_shape,
         lambda node: modules.Slice(node.attr("dim"), node.attr("start"), node.attr("stop"), node.attr("step")),
     ),
+    # How split-attention and selective-kernel blocks weigh their paths, and space-to-depth stems.
+    "reshape": Op(1, {"shape": tuple}, _reshape_shape, lambda node: modules.Reshape(node.attr("shape"))),
+    "permute": Op(1, {"dims": tuple}, _permute_shape, lambda node: modules.Permute(node.attr("dims"))),
+    "sum": Op(1, {"dim": int}, _sum_shape, lambda node: modules.Sum(node.attr("dim"))),
     "dropout": Op(1, {"p": float}, _first, lambda node: nn.Dropout(node.attr("p"))),
 }
 

@@ -92,8 +92,129 @@ class Res2(nn.Module):
         return self.relu(self.conv3(torch.cat([*made, parts[3]], 1)) + x)
 
 
+class Functional(nn.Module):
+    """The CIFAR style: functions instead of layers, and an option A shortcut of strided slices and zero channels."""
+
+    def __init__(self, cin: int, cout: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv_bn(cin, cout, 3, stride)
+        self.conv2, self.bn2 = conv_bn(cout, cout)
+        self.stride, self.grow = stride, cout - cin
+
+    def forward(self, x: Tensor) -> Any:
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.stride > 1:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.grow // 2, self.grow // 2), "constant", 0)
+        out += x
+        return torch.relu(out)
+
+
+class ZeroChannels(nn.Module):
+    """Option A as fb.resnet.torch wrote it: average pooling, then channels of zeros joined on."""
+
+    def __init__(self, cin: int, zeros: str) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv_bn(cin, 2 * cin, 3, 2)
+        self.zeros = zeros
+
+    def forward(self, x: Tensor) -> Any:
+        out = self.bn1(self.conv1(x))
+        x = F.avg_pool2d(x, 1, 2)
+        if self.zeros == "mul":
+            x = torch.cat((x, x.mul(0)), 1)
+        elif self.zeros == "zeros_like":
+            x = torch.cat((torch.zeros_like(x[:, :2]), x, torch.zeros_like(x[:, 2:])), dim=1)
+        else:
+            x = torch.cat((x, x.new_zeros(x.size(0), x.size(1), x.size(2), x.size(3))), 1)
+        return (out + x).relu_()
+
+
+class SqueezeExcite(nn.Module):
+    """A gated residual branch with stochastic depth; ``linear``: the gate's layers are linear, otherwise 1x1 convolutions."""
+
+    def __init__(self, channels: int, linear: bool) -> None:
+        super().__init__()
+        self.conv, self.bn = conv_bn(channels, channels)
+        layer: Any = nn.Linear if linear else lambda cin, cout: nn.Conv2d(cin, cout, 1)
+        self.gate = nn.Sequential(layer(channels, 2), nn.ReLU(inplace=True), layer(2, channels), nn.Sigmoid())
+        self.linear = linear
+
+    def forward(self, x: Tensor) -> Any:
+        out = self.bn(self.conv(x))
+        if self.linear:
+            n, c, _, _ = out.size()
+            gate = self.gate(F.adaptive_avg_pool2d(out, 1).view(n, c)).view(n, c, 1, 1)
+            out = out * gate.expand_as(out)
+        else:
+            out = out * self.gate(out.mean((2, 3), keepdim=True))
+        if self.training:
+            out = out * (torch.rand(len(x), 1, 1, 1) > 0.5)
+        return F.relu(out + x, inplace=True)
+
+
+class ChannelAttention(nn.Module):
+    """ECA: the gate is a one-dimensional convolution over the channels' means."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv, self.bn = conv_bn(channels, channels)
+        self.over = nn.Conv1d(1, 1, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Any:
+        out = self.bn(self.conv(x))
+        gate = self.over(out.mean((2, 3)).view(out.shape[0], 1, -1))
+        return F.relu(out * gate.sigmoid().view(out.shape[0], -1, 1, 1).expand_as(out) + x)
+
+
+class SelectiveKernel(nn.Module):
+    """Two paths weighed by a softmax over a stacked axis, as selective-kernel and split-attention blocks do."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.paths = nn.ModuleList(conv_bn(channels, channels, kernel) for kernel in (3, 5))
+        self.select = nn.Conv2d(channels, 2 * channels, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        stacked = torch.stack([F.relu(path(x)) for path in self.paths], 1)  # (N, 2, C, H, W)
+        weights = self.select(stacked.sum(1).mean((2, 3), keepdim=True)).view(x.shape[0], 2, x.shape[1], 1, 1)
+        return (stacked * torch.softmax(weights, 1)).sum(dim=1) + x
+
+
+class Blur(nn.Module):
+    """Anti-aliased downsampling: a fixed depthwise kernel in a buffer that no state dict holds."""
+
+    filt: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv_bn(channels, channels)
+        kernel = torch.tensor([1.0, 2.0, 1.0])
+        self.register_buffer("filt", (kernel[:, None] * kernel / 16).repeat(channels, 1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Any:
+        out = F.silu(self.bn1(self.conv1(x)))
+        return F.conv2d(F.pad(out, (1, 1, 1, 1), mode="reflect"), self.filt, stride=2, groups=out.shape[1])
+
+
+class Standardised(nn.Conv2d):
+    """A convolution whose weight is computed from its parameter before use."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True), None, 1, 1)
+
+
+class SpaceToDepth(nn.Module):
+    """(N, C, H, W) -> (N, 4 C, H / 2, W / 2), and a SiLU written out."""
+
+    def forward(self, x: Tensor) -> Any:
+        n, c, h, w = x.shape
+        x = x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 1, 2, 4).contiguous().view(n, 4 * c, h // 2, w // 2)
+        return x * torch.sigmoid(x)
+
+
 def network(*blocks: nn.Module, width: int = 8) -> nn.Module:
     """A stem of ``width`` channels, the blocks, global pooling and a head of 5 classes."""
-    channels = [module.num_features for block in blocks for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
-    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], 5))
+    with torch.no_grad():
+        channels = nn.Sequential(*blocks).eval()(torch.zeros(1, width, 16, 16)).shape[1]
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 5))
     return lively(nn.Sequential(nn.Sequential(*conv_bn(3, width), nn.ReLU()), *blocks, head))
