@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--teacher", required=True, type=Path)
     parser.add_argument("--target", default="resnet20")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--limit-train", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2)
