@@ -2,8 +2,9 @@
 
 The trunk is the chain of nodes that every path from input to output passes: the dominators of the output. A residual
 block is an ``add`` on the trunk that joins maps of one shape, with a convolution on the paths that lead to it from the
-trunk node before it, its immediate dominator: the fork. What lies inside such a region (the adds of Res2Net, the
-two paths of a selective kernel, a gate) belongs to its block.
+trunk node before it, its immediate dominator: the fork. So is a ``mul`` whose branch ends in an activation, or in one
+minus it, and that holds no gate: the AND and IAND of spikes (SEW ResNet). What lies inside such a region (the adds of
+Res2Net, the two paths of a selective kernel, a gate) belongs to its block.
 
 What stands between two blocks goes to the one before, as its ``after``: the activation that follows the add, say.
 Two exceptions. In a pre-activated block with a shortcut that reads what its first batch norm and activation give,
@@ -114,18 +115,28 @@ def _convs(graph: Graph, names: frozenset[str]) -> int:
     return sum(graph[name].op == "conv2d" for name in names)
 
 
-def _adds_maps(graph: Graph, node: Node) -> bool:
-    """Whether ``node`` adds maps (C, H, W) of one shape."""
-    return node.op == "add" and len(node.shape) == 3 and all(graph[name].shape == node.shape for name in node.inputs)
+def _joins_maps(graph: Graph, node: Node, *ops: str) -> bool:
+    """Whether ``node`` is one of ``ops`` over maps (C, H, W) of one shape."""
+    return node.op in ops and len(node.shape) == 3 and all(graph[name].shape == node.shape for name in node.inputs)
+
+
+def _multiplies_spikes(graph: Graph, join: Node, branch: frozenset[str], region: frozenset[str]) -> bool:
+    """Whether the branch ends in an activation, or in one minus it, and nothing in the region is a gate."""
+    end = next(graph[name] for name in join.inputs if name in branch)
+    if end.op == "complement":
+        end = graph[end.inputs[0]]
+    return end.op in _FIRES and not any(graph[name].op == "gate" for name in region)
 
 
 def _region(graph: Graph, fork: str, join: str) -> _Region | None:
     """The residual region that ends in ``join``, if any: its branch is the path with more convolutions, or the longer."""
-    if not _adds_maps(graph, graph[join]):
+    if not _joins_maps(graph, graph[join], "add", "mul"):
         return None
     paths = [_behind(graph, name, fork) for name in graph[join].inputs]
     branch = max(paths, key=lambda path: (_convs(graph, path), len(path)))
     if not _convs(graph, branch):
+        return None
+    if graph[join].op == "mul" and not _multiplies_spikes(graph, graph[join], branch, branch.union(*paths)):
         return None
     paths.remove(branch)
     return _Region(fork, join, branch, frozenset[str]().union(*paths) - branch)
@@ -136,7 +147,7 @@ def _refuse_bypassed(graph: Graph, trunk: _Trunk, regions: list[_Region]) -> Non
     joins = {region.join for region in regions}
     for node in graph:
         around = trunk.names[trunk.place[node.name]]
-        if node.name == around or around in joins or not _adds_maps(graph, node):
+        if node.name == around or around in joins or not _joins_maps(graph, node, "add"):
             continue
         if _convs(graph, _behind(graph, node.name, trunk.above[node.name])):
             raise UserError(

@@ -7,65 +7,119 @@ its path. Letters: N batch, C channels, H height, W width, F features, K classes
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from idsnn_convert.passes.resnet.spec import BLOCKS, ResNetSpec
-from idsnn_convert.runtime.modules import Add, GlobalAvgPool, Pad, Slice
+from idsnn_convert.passes.resnet.spec import BLOCKS, MULTIPLIED, ResNetSpec
+from idsnn_convert.runtime.modules import Add, Complement, GlobalAvgPool, Mul, Pad, Slice
 
 OPEN_END = 2**63 - 1
 """The ``stop`` of a slice that runs to the end, as torch.export writes it."""
 
 
-class Block(nn.Module):
+class _Base(nn.Module):
+    """A block's layers ``conv1``, ``bn1``, ``relu1``, ``conv2``, ...; what follows what is its heirs' affair."""
+
+    def __init__(self, spec: ResNetSpec, stage: int, block: int, relus: int | None = None) -> None:
+        super().__init__()
+        self.convs = BLOCKS[spec.block]
+        for i, conv in enumerate(_convs(spec, stage, block), start=1):
+            self.add_module(f"conv{i}", conv)
+            self.add_module(f"bn{i}", nn.BatchNorm2d(conv.in_channels if spec.preact else conv.out_channels))
+            if relus is None or i <= relus:
+                self.add_module(f"relu{i}", nn.ReLU())
+        self.downsample = _shortcut(spec, stage) if spec.projects(stage, block) else None
+
+    def through(self, x: Tensor, i: int, *layers: str) -> Tensor:
+        """``x`` through these layers of number ``i``."""
+        for layer in layers:
+            x = self.get_submodule(f"{layer}{i}")(x)
+        return x
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        found: Tensor = x if self.downsample is None else self.downsample(x)
+        return found
+
+
+class Block(_Base):
     """conv-BN-ReLU-...-conv-BN, add, and a ReLU if ``relu_after``; the last convolution is followed by no ReLU."""
 
     def __init__(self, spec: ResNetSpec, stage: int, block: int) -> None:
-        super().__init__()
-        self.convs = BLOCKS[spec.block]
         last = block == spec.depths[stage] - 1
-        self.relu_after = spec.after_add == "block" or (spec.after_add == "stage" and last)
-        for i, conv in enumerate(_convs(spec, stage, block), start=1):
-            self.add_module(f"conv{i}", conv)
-            self.add_module(f"bn{i}", nn.BatchNorm2d(conv.out_channels))
-            if i < self.convs or self.relu_after:
-                self.add_module(f"relu{i}", nn.ReLU())
-        self.downsample = _shortcut(spec, stage) if spec.projects(stage, block) else None
+        relu_after = spec.after_add == "block" or (spec.after_add == "stage" and last)
+        super().__init__(spec, stage, block, relus=BLOCKS[spec.block] - (not relu_after))
+        self.add, self.relu_after = Add(), relu_after
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = x
+        for i in range(1, self.convs):
+            out = self.through(out, i, "conv", "bn", "relu")
+        out = self.add(self.through(out, self.convs, "conv", "bn"), self.shortcut(x))
+        return self.through(out, self.convs, "relu") if self.relu_after else out
+
+
+class PreactBlock(_Base):
+    """BN-ReLU-conv, two or three times, add (He et al. 2016); a shortcut with tensors reads what the first ReLU gives."""
+
+    def __init__(self, spec: ResNetSpec, stage: int, block: int) -> None:
+        super().__init__(spec, stage, block)
+        self.add = Add()
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = self.through(x, 1, "bn", "relu")
+        out = self.through(activated, 1, "conv")
+        for i in range(2, self.convs + 1):
+            out = self.through(out, i, "bn", "relu", "conv")
+        result: Tensor = self.add(out, x if self.downsample is None else self.downsample(activated))
+        return result
+
+
+class SewBlock(_Base):
+    """conv-BN-ReLU, two or three times, then g(branch, shortcut) (Fang et al. 2021): their sum, their product (AND), or
+    the product of 1 - branch and shortcut (IAND). A shortcut with tensors ends in a ReLU too."""
+
+    def __init__(self, spec: ResNetSpec, stage: int, block: int) -> None:
+        super().__init__(spec, stage, block)
+        if self.downsample is not None and spec.shortcut != "pad":
+            self.downsample.add_module("relu", nn.ReLU())
+        self.complement = Complement() if spec.residual == "sew-iand" else None
+        self.join = "mul" if spec.residual in MULTIPLIED else "add"
+        self.add_module(self.join, Mul() if spec.residual in MULTIPLIED else Add())
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = x
+        for i in range(1, self.convs + 1):
+            out = self.through(out, i, "conv", "bn", "relu")
+        out = out if self.complement is None else self.complement(out)
+        result: Tensor = self.get_submodule(self.join)(out, self.shortcut(x))
+        return result
+
+
+class MembraneBlock(_Base):
+    """ReLU-conv-BN, two or three times, add (Hu et al. 2021); the shortcut carries what the block is given, unfired."""
+
+    def __init__(self, spec: ResNetSpec, stage: int, block: int) -> None:
+        super().__init__(spec, stage, block)
         self.add = Add()
 
     def forward(self, x: Tensor) -> Tensor:
         out = x
         for i in range(1, self.convs + 1):
-            out = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(out))
-            if i < self.convs:
-                out = self.get_submodule(f"relu{i}")(out)
-        out = self.add(out, x if self.downsample is None else self.downsample(x))
-        result: Tensor = self.get_submodule(f"relu{self.convs}")(out) if self.relu_after else out
+            out = self.through(out, i, "relu", "conv", "bn")
+        result: Tensor = self.add(out, self.shortcut(x))
         return result
 
 
-class PreactBlock(nn.Module):
-    """BN-ReLU-conv, two or three times, add (He et al. 2016); a shortcut with tensors reads what the first ReLU gives."""
-
-    def __init__(self, spec: ResNetSpec, stage: int, block: int) -> None:
-        super().__init__()
-        self.convs = BLOCKS[spec.block]
-        for i, conv in enumerate(_convs(spec, stage, block), start=1):
-            self.add_module(f"bn{i}", nn.BatchNorm2d(conv.in_channels))
-            self.add_module(f"relu{i}", nn.ReLU())
-            self.add_module(f"conv{i}", conv)
-        self.downsample = _shortcut(spec, stage) if spec.projects(stage, block) else None
-        self.add = Add()
-
-    def forward(self, x: Tensor) -> Tensor:
-        activated: Tensor = self.get_submodule("relu1")(self.get_submodule("bn1")(x))
-        out: Tensor = self.get_submodule("conv1")(activated)
-        for i in range(2, self.convs + 1):
-            out = self.get_submodule(f"relu{i}")(self.get_submodule(f"bn{i}")(out))
-            out = self.get_submodule(f"conv{i}")(out)
-        result: Tensor = self.add(out, x if self.downsample is None else self.downsample(activated))
-        return result
+KINDS: dict[str, Callable[[ResNetSpec, int, int], nn.Module]] = {
+    "plain": Block,
+    "sew-add": SewBlock,
+    "sew-and": SewBlock,
+    "sew-iand": SewBlock,
+    "ms": MembraneBlock,
+}
+"""A kind of residual, see :data:`idsnn_convert.passes.resnet.spec.RESIDUALS` -> its block."""
 
 
 class ResNet(nn.Module):
@@ -74,18 +128,16 @@ class ResNet(nn.Module):
     def __init__(self, spec: ResNetSpec) -> None:
         super().__init__()
         self.spec = spec
-        stem = spec.stem
+        stem, membrane = spec.stem, spec.residual == "ms"
         self.conv1 = nn.Conv2d(spec.in_channels, stem.width, stem.kernel, stem.stride, stem.padding, bias=False)
-        if not spec.preact:
-            self.bn1 = nn.BatchNorm2d(stem.width)
-            self.relu = nn.ReLU()
+        self.bn1 = None if spec.preact else nn.BatchNorm2d(stem.width)
+        self.relu = None if spec.preact or membrane else nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, 1) if stem.pool else None
-        kind = PreactBlock if spec.preact else Block
+        kind = PreactBlock if spec.preact else KINDS[spec.residual]
         for stage, depth in enumerate(spec.depths):
             self.add_module(f"layer{stage + 1}", nn.Sequential(*(kind(spec, stage, block) for block in range(depth))))
-        if spec.final_norm:
-            self.bn_last = nn.BatchNorm2d(spec.outputs[-1])
-            self.relu_last = nn.ReLU()
+        self.bn_last = nn.BatchNorm2d(spec.outputs[-1]) if spec.final_norm else None
+        self.relu_last = nn.ReLU() if spec.final_norm or membrane else None
         self.avgpool = nn.AvgPool2d(spec.window) if spec.window else GlobalAvgPool()
         self.flatten = nn.Flatten(1)
         if spec.hidden:
@@ -94,20 +146,21 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(spec.hidden or spec.features, spec.classes, bias=spec.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(x)
-        if not self.spec.preact:
-            x = self.relu(self.bn1(x))
-        if self.maxpool is not None:
-            x = self.maxpool(x)
+        x = _through(x, self.conv1, self.bn1, self.relu, self.maxpool)
         for stage in range(len(self.spec.depths)):
             x = self.get_submodule(f"layer{stage + 1}")(x)  # (N, outputs[stage], H, W)
-        if self.spec.final_norm:
-            x = self.relu_last(self.bn_last(x))
+        x = _through(x, self.bn_last, self.relu_last)
         x = self.flatten(self.avgpool(x))  # (N, F)
         if self.spec.hidden:
             x = self.relu_hidden(self.fc_hidden(x))
         logits: Tensor = self.fc(x)
         return logits
+
+
+def _through(x: Tensor, *layers: nn.Module | None) -> Tensor:
+    for layer in layers:
+        x = x if layer is None else layer(x)
+    return x
 
 
 def _convs(spec: ResNetSpec, stage: int, block: int) -> list[nn.Conv2d]:

@@ -17,6 +17,22 @@ SHORTCUTS: dict[str, str] = {
     "pad": "every stride-th pixel and zero channels where the shape changes (option A of He et al. 2015)",
 }
 
+RESIDUALS: dict[str, str] = {
+    "plain": "branch + shortcut (He et al. 2015)",
+    "sew-add": "each batch norm of branch and shortcut fires, then branch + shortcut (Fang et al. 2021)",
+    "sew-and": "each batch norm of branch and shortcut fires, then branch * shortcut (Fang et al. 2021)",
+    "sew-iand": "each batch norm of branch and shortcut fires, then (1 - branch) * shortcut (Fang et al. 2021)",
+    "ms": "each convolution reads spikes and its batch norm adds to membrane currents, which the shortcut carries and only "
+    "the head turns to spikes again: branch + shortcut (Hu et al. 2021, MS-ResNet)",
+}
+"""How branch and shortcut meet, and where a block fires. "Fires": an activation, which conversion makes a neuron.
+
+``sew-add`` counts: n blocks in a row give whole numbers up to n + 1.
+"""
+
+MULTIPLIED = ("sew-and", "sew-iand")
+"""The residuals that multiply by the shortcut."""
+
 AFTER_ADD: dict[str, str] = {
     "block": "a ReLU after every block's add (He et al. 2015)",
     "stage": "a ReLU after the last block's add of each stage only",
@@ -30,7 +46,7 @@ STRIDE_AT: dict[str, str] = {"3x3": "as torchvision (v1.5)", "1x1": "the first c
 class Stem:
     """What precedes the first stage: convolution, batch norm, ReLU, and a 3x3 max pool of stride 2 if ``pool``.
 
-    In a preact network it is the convolution alone (and the pool).
+    In a preact network it is the convolution alone (and the pool), in an ``ms`` network there is no ReLU.
     """
 
     width: int
@@ -54,7 +70,8 @@ class ResNetSpec:
         groups: of the 3x3 convolution of a bottleneck (ResNeXt).
         shortcut: a key of :data:`SHORTCUTS`.
         projected_entry: the first block has a projection although its shape does not change.
-        after_add: a key of :data:`AFTER_ADD`.
+        residual: a key of :data:`RESIDUALS`; all but ``plain`` are for spiking targets.
+        after_add: a key of :data:`AFTER_ADD`; ``none`` where blocks fire elsewhere (preact, ``sew-...``, ``ms``).
         stride_at: the convolution of a bottleneck that strides, a key of :data:`STRIDE_AT`.
         final_norm: batch norm and ReLU after the last stage (preact networks).
         window: 0 for the mean over the whole map; k for the means over k x k windows, each a feature of its own.
@@ -73,6 +90,7 @@ class ResNetSpec:
     groups: int = 1
     shortcut: str = "projection"
     projected_entry: bool = False
+    residual: str = "plain"
     after_add: str = "block"
     stride_at: str = "3x3"
     final_norm: bool = False
@@ -86,6 +104,7 @@ class ResNetSpec:
         for attribute, known in (
             ("block", BLOCKS),
             ("shortcut", SHORTCUTS),
+            ("residual", RESIDUALS),
             ("after_add", AFTER_ADD),
             ("stride_at", STRIDE_AT),
         ):
@@ -114,11 +133,17 @@ class ResNetSpec:
             raise UserError(f"{self.name}: {self.groups} groups need bottleneck blocks, not {self.block!r}")
         if uneven := [width for width in self.widths if width % self.groups]:
             raise UserError(f"{self.name}: {self.groups} groups do not divide width {uneven[0]}")
-        if self.preact and self.after_add != "none":
-            raise UserError(f"{self.name}: a {self.block!r} block has no ReLU after the add; after_add must be 'none'")
+        if self.preact and self.residual != "plain":
+            raise UserError(f"{self.name}: {self.residual!r} orders a block's layers otherwise than {self.block!r} does")
+        if (self.preact or self.residual != "plain") and self.after_add != "none":
+            kind = self.block if self.preact else self.residual
+            raise UserError(f"{self.name}: a {kind!r} block has no ReLU after the add; after_add must be 'none'")
         narrower = [o for i, o in zip(self.entries, self.outputs, strict=True) if o < i]
         if self.shortcut == "pad" and narrower:
             raise UserError(f"{self.name}: a 'pad' shortcut cannot narrow to {narrower[0]} channels", hint="Use 'projection'.")
+        if self.shortcut == "pad" and self.residual in MULTIPLIED and self.entries != self.outputs:
+            problem = f"{self.name}: {self.residual!r} multiplies by the zero channels of a 'pad' shortcut, which stay silent"
+            raise UserError(problem, hint="Use 'projection'.")
 
     def _check_map(self) -> None:
         size = self.map_size

@@ -121,6 +121,36 @@ def test_variants(changes: dict[str, Any]) -> None:
     assert not cut.notes
 
 
+@pytest.mark.parametrize("residual", ["sew-add", "sew-and", "sew-iand", "ms"])
+def test_blocks_that_fire_elsewhere(residual: str) -> None:
+    graph = resnet(residual=residual, after_add="none")
+    cut = segment(graph)
+    assert depths(cut) == [2, 2]
+    assert_every_node_once(graph, cut)
+    entry, last = cut.blocks[2], cut.blocks[3]
+    assert (entry.fork, last.fork) == (cut.blocks[1].join, entry.join)
+    assert [graph[name].op for name in entry.shortcut][:2] == ["conv2d", "batch_norm"]
+    assert last.after == (("relu_last",) if residual == "ms" else ())
+    assert depths(segment(spike(graph, Neuron()))) == [2, 2]
+
+
+def test_a_product_with_a_gate_is_no_block() -> None:
+    """A map scaled by an attention map of its own size, between two blocks."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(8, 8, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.relu(self.conv(x)) * torch.sigmoid(x)
+
+    cut = segment(traced(network(Residual(8, 8), Attention(), Residual(8, 8))))
+    assert depths(cut) == [2]
+    plain = Calls(lambda self, x: F.relu(self.conv(x)) * self.other(x), conv=nn.Conv2d(3, 3, 1), other=nn.Conv2d(3, 3, 1))
+    assert depths(segment(traced(plain))) == [1]
+
+
 def test_the_padded_shortcut_holds_its_slices() -> None:
     block = segment(resnet(shortcut="pad")).blocks[2]
     assert block.shortcut == tuple(f"layer2.0.downsample.{name}" for name in ("rows", "columns", "pad"))

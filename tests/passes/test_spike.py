@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from idsnn_convert.passes.spike import spike
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.fused import NormNeuron
 from idsnn_convert.runtime.graph import Graph, Node
+from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.neurons import Neuron
 from idsnn_convert.runtime.ops import check, tensor_shapes
 from tests.passes.made import network, spec
@@ -52,3 +55,59 @@ def test_names_stay_unique() -> None:
 def test_a_network_without_activations_is_refused() -> None:
     with pytest.raises(UserError, match="no activation"):
         spike(relus(), Neuron())
+
+
+AFTER = {"plain": "block"}
+
+
+def scalar(residual: str, branch: tuple[float, float]) -> list[float]:
+    """Logits over four steps of a network of one block on one pixel, whose every layer multiplies by a number.
+
+    The image is 0.6, the stem and the head multiply by 1, the block's two convolutions by ``branch``.
+    """
+    graph = network(
+        spec((1,), (1,), in_channels=1, input_size=1, classes=1, residual=residual, after_add=AFTER.get(residual, "none"))
+    ).graph
+    tensors = {}
+    for name, shape in tensor_shapes(graph).items():
+        layer, _, slot = name.rpartition(".")
+        fill = {"bias": 0.0, "running_mean": 0.0, "running_var": 1 - 1e-5}.get(slot, 1.0)
+        tensors[name] = torch.full(shape, fill)
+        if layer.endswith(("0.conv1", "0.conv2")):
+            tensors[name] *= branch[layer.endswith("2")]
+    snn = SpikingNetwork(spike(graph, Neuron(decay=0.25, v_threshold=0.5)), tensors, 4).eval()
+    return snn(torch.full((1, 1, 1, 1), 0.6)).flatten().tolist()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("residual", "branch", "expected"),
+    [
+        # The stem fires at every step: b = 1, 1, 1, 1. The first neuron gets 0.45: U = 0.45, 0.5625 -> 0, 1, 0, 1.
+        # Behind a weight of 1 the branch's last one fires with it: a = 0, 1, 0, 1.
+        ("sew-add", (0.45, 1.0), [1, 2, 1, 2]),
+        ("sew-and", (0.45, 1.0), [0, 1, 0, 1]),
+        ("sew-iand", (0.45, 1.0), [1, 0, 1, 0]),
+        # The same branch, unfired, added to the spikes of the stem: currents 1, 0.4, 1, 0.4 -> U = 1, 0.4, 1.1, 0.4.
+        ("plain", (0.45, -0.6), [1, 0, 1, 0]),
+        # Currents of the stem, 0.6, fire at every step; the branch takes 0, 0.2, 0, 0.2 from them: 0.6, 0.4, 0.6, 0.4
+        # -> U = 0.6, 0.4, 0.7, 0.4. Were the shortcut spikes, 1 - 0.2 would fire too.
+        ("ms", (0.45, -0.2), [1, 0, 1, 0]),
+    ],
+)
+def test_each_kind_of_block_by_hand(residual: str, branch: tuple[float, float], expected: list[float]) -> None:
+    assert scalar(residual, branch) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("residual", "count"), [("plain", 12), ("sew-add", 13), ("sew-and", 13), ("sew-iand", 13), ("ms", 7)])
+def test_fused_kernels_leave_every_kind_of_block_as_it_is(residual: str, count: int) -> None:
+    """Six blocks of two neurons behind a batch norm, and SEW's projection; ``ms``: one a block, and the last sum's."""
+    made = network(spec(residual=residual, after_add=AFTER.get(residual, "none")))
+    graph = spike(made.graph, Neuron())
+    plain, fused = (SpikingNetwork(graph, made.tensors, 3, compiled=compiled) for compiled in (False, True))
+    layers = [layer for layer in fused.modules() if isinstance(layer, NormNeuron)]
+    assert len(layers) == count
+    for layer in layers:
+        layer.compiled = False  # the same functions without the compiler
+    images = torch.randn(2, 3, 8, 8)
+    for mode in (True, False):
+        torch.testing.assert_close(fused.train(mode)(images), plain.train(mode)(images))

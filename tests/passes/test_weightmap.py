@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from idsnn_convert.passes.match import match
@@ -92,8 +94,6 @@ def test_convolutions_are_aligned_by_kernel() -> None:
 
 
 def test_a_stem_of_another_kernel_stays_fresh() -> None:
-    from dataclasses import replace
-
     wide = replace(BASIC, stem=replace(BASIC.stem, kernel=7, padding=3))
     found = entry(mapped(BASIC, wide), "conv1.weight")
     assert (found.place, found.reason) == ("stem", "the teacher has no 3x3 convolution at this place")
@@ -104,6 +104,16 @@ def test_norms_ahead_of_their_convolutions_are_matched_as_such() -> None:
     found = sources(mapped(preact, preact))
     assert found["layer1.1.bn1.weight"] == "layer1.1.bn1.weight"
     assert found["layer1.1.bn2.weight"] == "layer1.1.bn2.weight"
+
+
+@pytest.mark.parametrize("residual", ["sew-add", "sew-and", "sew-iand", "ms"])
+@pytest.mark.parametrize("source", [BASIC, BOTTLENECK], ids=["basic", "bottleneck"])
+def test_blocks_that_fire_elsewhere_take_the_plain_blocks_tensors(residual: str, source: ResNetSpec) -> None:
+    """Convolutions by place, and each batch norm with the convolution before it."""
+    target = replace(source, residual=residual, after_add="none")
+    found = mapped(target, source, head="copy")
+    assert all(name == theirs for name, theirs in sources(found).items())
+    assert not found.unused
 
 
 def test_every_source_tensor_is_used_or_listed() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from idsnn_convert.passes.resnet.module import ResNet, initialise
-from idsnn_convert.passes.resnet.spec import ResNetSpec, Stem
+from idsnn_convert.passes.resnet.spec import RESIDUALS, ResNetSpec, Stem
 
 torch.set_num_threads(1)
 
@@ -26,6 +27,8 @@ RESNET50 = replace(
     input_size=224,
 )
 TINY = ResNetSpec("tiny", (1, 2), (4, 8), (4, 8), (1, 2), Stem(4), classes=3, input_size=8)
+
+KINDS = [replace(TINY, residual=kind, after_add="none") for kind in RESIDUALS if kind != "plain"]
 
 
 def parameters(spec: ResNetSpec) -> int:
@@ -61,7 +64,7 @@ def test_parameter_names_are_torchvisions() -> None:
 
 
 def test_every_relu_is_called_once() -> None:
-    for spec in (TINY, replace(TINY, block="bottleneck", outputs=(16, 32)), replace(TINY, hidden=5, after_add="stage")):
+    for spec in (TINY, replace(TINY, block="bottleneck", outputs=(16, 32)), replace(TINY, hidden=5, after_add="stage"), *KINDS):
         network = ResNet(spec)
         called = [node.target for node in fx.symbolic_trace(network).graph.nodes if node.op == "call_module"]
         relus = [name for name, module in network.named_modules() if isinstance(module, nn.ReLU)]
@@ -93,6 +96,46 @@ def test_a_preact_block_computes_what_its_paper_says() -> None:
     first = F.relu(block.bn1(x))
     y = F.conv2d(F.relu(block.bn2(block.conv1(first))), block.conv2.weight, padding=1)
     torch.testing.assert_close(block(x), y + F.conv2d(first, block.downsample[0].weight, stride=2))
+
+
+@pytest.mark.parametrize(
+    ("residual", "join"),
+    [("sew-add", lambda a, b: a + b), ("sew-and", lambda a, b: a * b), ("sew-iand", lambda a, b: (1 - a) * b)],
+)
+@pytest.mark.parametrize("name", ["layer2.0", "layer2.1"])
+def test_a_sew_block_computes_what_its_paper_says(
+    residual: str, join: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], name: str
+) -> None:
+    network = ResNet(replace(TINY, residual=residual, after_add="none")).eval()
+    block = network.get_submodule(name)
+    x = torch.randn(2, 4 if name == "layer2.0" else 8, 8, 8)
+    a = F.relu(block.bn1(block.conv1(x)))
+    a = F.relu(block.bn2(block.conv2(a)))
+    b = F.relu(block.downsample[1](block.downsample[0](x))) if name == "layer2.0" else x
+    torch.testing.assert_close(block(x), join(a, b))
+
+
+@pytest.mark.parametrize("name", ["layer2.0", "layer2.1"])
+def test_a_membrane_block_computes_what_its_paper_says(name: str) -> None:
+    network = ResNet(replace(TINY, residual="ms", after_add="none")).eval()
+    block = network.get_submodule(name)
+    x = torch.randn(2, 4 if name == "layer2.0" else 8, 8, 8)
+    a = block.bn1(block.conv1(F.relu(x)))
+    a = block.bn2(block.conv2(F.relu(a)))
+    b = block.downsample[1](block.downsample[0](x)) if name == "layer2.0" else x
+    torch.testing.assert_close(block(x), a + b)
+
+
+def test_a_membrane_network_fires_before_its_head_and_not_in_its_stem() -> None:
+    network = ResNet(replace(TINY, residual="ms", after_add="none", block="bottleneck"))
+    called = [str(node.target) for node in fx.symbolic_trace(network).graph.nodes if node.op == "call_module"]
+    assert called[:3] == ["conv1", "bn1", "layer1.0.relu1"]
+    assert called[-3:] == ["relu_last", "flatten", "fc"]  # the mean over the map is no layer of torch's
+
+
+def test_a_padded_sew_shortcut_fires_nothing() -> None:
+    network = ResNet(replace(TINY, residual="sew-add", after_add="none", shortcut="pad"))
+    assert not [name for name, _ in network.named_modules() if name.endswith("downsample.relu")]
 
 
 def test_pad_shortcut_is_option_a() -> None:
