@@ -66,6 +66,14 @@ class Refusal:
     advice: str
 
 
+class RefusedError(UserError):
+    """Calls of a network have no canonical form: all of them in one message, and each as a record."""
+
+    def __init__(self, problem: str, hint: str, refusals: Sequence[Refusal]) -> None:
+        super().__init__(problem, hint=hint)
+        self.refusals = tuple(refusals)
+
+
 class Builder:
     """The graph so far. ``input`` is the value of its first node."""
 

@@ -18,7 +18,7 @@ from torch._ops import OpOverload
 from torch.export import Dim, ExportedProgram, export
 
 from idsnn_convert.passes.aten import ATEN, call
-from idsnn_convert.passes.builder import Builder, Refusal, Site, layer_class
+from idsnn_convert.passes.builder import Builder, Refusal, RefusedError, Site, layer_class
 from idsnn_convert.passes.types import Canonical
 from idsnn_convert.passes.values import Batch, Map, Param, UnsupportedError
 from idsnn_convert.runtime import modules
@@ -94,8 +94,7 @@ def canonical(program: ExportedProgram, name: str = "the program") -> Canonical:
     """
     reading = _Reading(program)
     if reading.refusals:
-        problem, hint = told(name, reading.refusals)
-        raise UserError(problem, hint=hint)
+        raise RefusedError(*told(name, reading.refusals), reading.refusals)
     if not isinstance(reading.result, Map):
         raise UserError(f"{name} gives no single tensor", hint="Wrap it in a module whose forward returns the logits alone.")
     return reading.builder.canonical(reading.result)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from idsnn_convert.passes.builder import RefusedError
 from idsnn_convert.passes.known import trace_known
 from idsnn_convert.passes.resnet.module import ResNet
 from idsnn_convert.passes.resnet.spec import ResNetSpec, Stem
@@ -73,6 +74,7 @@ RESNETS: dict[str, dict[str, Any]] = {
     "option A, bare ends": {"shortcut": "pad", "after_add": "stage", "window": 3, "hidden": 7},
     "bottleneck, large stem": {"block": "bottleneck", "outputs": (32, 48), "groups": 4, "stem": Stem(8, 7, 2, 3, pool=True)},
     "preact": {"block": "preact-basic", "after_add": "none", "final_norm": True, "projected_entry": True},
+    "sew iand": {"residual": "sew-iand", "after_add": "none"},
 }
 
 
@@ -211,8 +213,9 @@ def test_every_refusal_is_told_at_once_with_its_place() -> None:
     assert [refusal.node for refusal in found] == [*(f"norms.{i}" for i in range(7)), "erf"]
     assert found[0].reason == "group_norm has no canonical form"
     assert found[0].source.startswith("test_trace.py:")
-    with pytest.raises(UserError) as told:
+    with pytest.raises(RefusedError) as told:
         trace(module, (3, 8, 8))
+    assert list(told.value.refusals) == found
     lines = told.value.problem.splitlines()
     assert lines[0] == "Calls has 8 calls without a canonical form"
     assert lines[1].startswith("  group_norm has no canonical form: norms.0 (test_trace.py:")
@@ -231,6 +234,7 @@ REFUSED: dict[str, tuple[Any, dict[str, nn.Module], str]] = {
     "elu": (lambda self, x: F.elu(x, 0.5), {}, "ELU with alpha 0.5"),
     "gelu": (lambda self, x: F.gelu(x, approximate="tanh"), {}, "'tanh' approximation"),
     "constant": (lambda self, x: x + 2, {}, "add with 2 is not covered"),
+    "constant less": (lambda self, x: 2 - x, {}, "2 - x is not covered"),
     "scaled sum": (lambda self, x: torch.add(x, x, alpha=2), {}, "alpha 2"),
     "parameter": (lambda self, x: x * self.bn.bias[:, None, None], {"bn": nn.BatchNorm2d(3)}, "with the parameter 'bn.bias'"),
     "uneven windows": (lambda self, x: F.adaptive_avg_pool2d(x, 3), {}, "8x8 map to 3x3 needs windows of unequal size"),
