@@ -18,8 +18,9 @@ import platform
 import statistics
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ def main() -> None:
     todo = [(arm, seed) for seed in args.seeds for arm in ARMS]
     with ThreadPoolExecutor(args.jobs) as pool:
         curves = dict(zip(todo, pool.map(lambda job: trained(args, *job, students[job[1]]), todo), strict=True))
-    write(args, curves, {job: recalibrated(args, *job) for job in todo})
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as processes:
+        again = dict(zip(todo, processes.map(recalibrated, [args] * len(todo), *zip(*todo, strict=True)), strict=True))
+    write(args, curves, again)
 
 
 def idsnn(*arguments: object) -> None:
@@ -99,6 +102,7 @@ def folder(args: argparse.Namespace, arm: str, seed: int) -> Path:
 
 def recalibrated(args: argparse.Namespace, arm: str, seed: int) -> float:
     """Top-1 in percent of the run's last network with batch norm statistics of 40 fresh training batches."""
+    torch.set_num_threads(1)
     checkpoint = read(folder(args, arm, seed) / "last.safetensors")
     network = runtime.network(checkpoint, compiled=True).to(memory_format=torch.channels_last)
     dataset, normalisation = open_dataset(args.data), from_json(checkpoint.normalisation)
