@@ -53,6 +53,8 @@ class _NormNeuron(torch.autograd.Function):
 class NormNeuron(nn.Module):
     """``neuron(norm(x) [+ residual])`` in one pass: (T*B, C, H, W) -> spikes of the same shape, channels-last.
 
+    If the neuron repeats its input, x is (B, C, H, W), the same at every step; the closed form holds for it too, as
+    the sum over T of a gradient that counts each element T times is the gradient of the one that is there.
     Borrows the two layers, which stay where the network has them (its state dict does not change); equal to running
     them one after the other up to the rounding of the norm's scale and shift.
     """
@@ -65,7 +67,7 @@ class NormNeuron(nn.Module):
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         norm, neuron = self._borrowed
         functions = kernels(neuron.neuron, neuron.time_steps, self.compiled)
-        rows = _rows(x, neuron.time_steps)
+        rows = _rows(x, 1).expand(neuron.time_steps, -1, -1) if neuron.repeats else _rows(x, neuron.time_steps)
         added = None if residual is None else _rows(residual, neuron.time_steps)
         mean, invstd = _statistics(norm, x)
         if torch.is_grad_enabled():

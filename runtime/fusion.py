@@ -30,22 +30,22 @@ class Fusion:
 def fusions(graph: Graph, time_free: frozenset[str]) -> dict[str, Fusion]:
     """Neuron's name -> its fusion, for each neuron that has one.
 
-    A norm in ``time_free`` is computed once an image and is left alone.
+    A norm in ``time_free`` (its value is the same at every step) is fused with a neuron, not with an add and a neuron.
     """
     found = {}
     for neuron in graph.of("neuron"):
         fed = graph[neuron.inputs[0]]
-        if fed.op == "batch_norm" and _fits(graph, fed, time_free):
+        if fed.op == "batch_norm" and _fits(graph, fed):
             found[neuron.name] = Fusion(neuron.name, fed.name, fed.inputs[0], None, (fed.name,))
         elif fed.op == "add" and len(fed.inputs) == 2 and len(graph.users[fed.name]) == 1 and fed.name not in time_free:
             for norm, other in (fed.inputs, fed.inputs[::-1]):
                 node = graph[norm]
                 same_shape = norm != other and node.shape == graph[other].shape
-                if node.op == "batch_norm" and same_shape and _fits(graph, node, time_free):
+                if node.op == "batch_norm" and same_shape and norm not in time_free and _fits(graph, node):
                     found[neuron.name] = Fusion(neuron.name, norm, node.inputs[0], other, (norm, fed.name))
                     break
     return found
 
 
-def _fits(graph: Graph, norm: Node, time_free: frozenset[str]) -> bool:
-    return norm.name not in time_free and len(graph.users[norm.name]) == 1 and bool(norm.attr("affine"))
+def _fits(graph: Graph, norm: Node) -> bool:
+    return len(graph.users[norm.name]) == 1 and bool(norm.attr("affine"))

@@ -71,15 +71,16 @@ def _assemble(graph: Graph, time_free: frozenset[str], fused: Mapping[str, Fusio
             continue
         module = make(node)
         _place(root, node.name, module)
+        if isinstance(module, SpikingNeuron):
+            module.repeats = node.inputs[0] in time_free
         if fusion := fused.get(node.name):
             target = f"{node.name}__fused"
             norm = root.get_submodule(fusion.norm)
             _place(root, target, NormNeuron(norm, module))  # type: ignore[arg-type]
-            args = [timed(name) for name in (fusion.source, fusion.residual) if name is not None]
+            source = values[fusion.source] if fusion.norm in time_free else timed(fusion.source)
+            args = [source] if fusion.residual is None else [source, timed(fusion.residual)]
             values[node.name] = calls.call_module(target, tuple(args))
         elif node.name not in absorbed:
-            if isinstance(module, SpikingNeuron):
-                module.repeats = node.inputs[0] in time_free
             direct = node.op == "neuron" or node.name in time_free
             args = [values[name] if direct else timed(name) for name in node.inputs]
             values[node.name] = calls.call_module(node.name, tuple(args))

@@ -80,6 +80,23 @@ def test_half_precision_keeps_its_type_and_float32_potentials() -> None:
     assert norm.weight.grad.dtype == torch.float32
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_an_input_without_time_axis_equals_its_repetition(training: bool) -> None:
+    torch.manual_seed(3)
+    x, seen = torch.randn(2, 5, 3, 4, dtype=torch.float64), torch.randn(8, 5, 3, 4, dtype=torch.float64)
+    results: list[list[Tensor]] = []
+    for fuse in (False, True):
+        norm, layer = norm_of(5, training, torch.float64), SpikingNeuron(Neuron(), 4, repeats=True)
+        image = x.clone().requires_grad_()
+        spikes = NormNeuron(norm, layer, compiled=False)(image) if fuse else layer(norm(image))
+        assert norm.running_var is not None
+        results.append(
+            [spikes.detach(), *torch.autograd.grad((spikes * seen).sum(), [image, norm.weight, norm.bias]), norm.running_var]
+        )
+    for wanted, given in zip(*results, strict=True):
+        torch.testing.assert_close(given, wanted, rtol=1e-9, atol=1e-11)
+
+
 def test_without_gradient_nothing_but_the_spikes_is_made() -> None:
     norm, layer = norm_of(3, False, torch.float32), SpikingNeuron(Neuron(), 2)
     x = torch.randn(4, 3, 5, 5)

@@ -9,15 +9,17 @@ from idsnn_convert.runtime.network import time_free_nodes
 
 def test_norms_and_adds_ahead_of_neurons_are_found(tiny_spiking_graph: Graph) -> None:
     found = fusions(tiny_spiking_graph, time_free_nodes(tiny_spiking_graph, "direct"))
-    assert set(found) == {"layer1.0.act1", "layer1.0.act2", "layer2.0.act1", "layer2.0.act2"}
+    assert set(found) == {"act1", "layer1.0.act1", "layer1.0.act2", "layer2.0.act1", "layer2.0.act2"}
+    assert (found["act1"].source, found["act1"].absorbed) == ("conv1", ("bn1",))
     assert found["layer1.0.act1"].residual is None
     assert found["layer1.0.act2"].residual == "act1"
     assert found["layer1.0.act2"].absorbed == ("layer1.0.bn2", "layer1.0.add")
     assert found["layer2.0.act2"].residual == "layer2.0.downsample.1"
 
 
-def test_with_a_time_axis_from_the_start_the_stem_is_fused_too(tiny_spiking_graph: Graph) -> None:
-    assert "act1" in fusions(tiny_spiking_graph, frozenset())
+def test_a_sum_with_a_norm_that_has_no_time_axis_is_left_alone(tiny_spiking_graph: Graph) -> None:
+    found = fusions(tiny_spiking_graph, frozenset({"layer1.0.bn2"}))
+    assert "layer1.0.act2" not in found
 
 
 def test_what_others_read_is_left_alone(tiny_spiking_graph: Graph) -> None:
