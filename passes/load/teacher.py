@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,13 @@ from idsnn_convert.passes.known import trace_known
 from idsnn_convert.passes.load.detect import detect, refusal
 from idsnn_convert.passes.load.safetensors_file import read_safetensors
 from idsnn_convert.passes.load.torch_file import read_archive, read_legacy
+from idsnn_convert.passes.load.types import Request
 from idsnn_convert.passes.load.unwrap import State, find_state
 from idsnn_convert.passes.load.weights import dtype_name, usable
 from idsnn_convert.passes.resnet.archs import find_arch
 from idsnn_convert.passes.resnet.module import ResNet
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.errors import UserError
-
-
-@dataclass(frozen=True)
-class Request:
-    """A file, and what its owner says of it."""
-
-    path: Path
-    sha256: str
-    arch: str | None
-    input_size: int | None
 
 
 def _state_dict(read: Callable[[Path], Any], form: str) -> Callable[[Request], Teacher]:
