@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from idsnn_convert.passes.builder import Builder, Site
-from idsnn_convert.passes.values import BATCH, Batch, Map, UnsupportedError, Zeros
+from idsnn_convert.passes.values import BATCH, Map, UnsupportedError, Zeros
 from idsnn_convert.runtime.graph import Shape
 
 OPEN_END = 2**63 - 1
@@ -68,7 +68,7 @@ def zeros_like(b: Builder, site: Site, x: Map, **_: object) -> Zeros:
 def zeros(b: Builder, site: Site, *sizes: Any, **_: object) -> Zeros:
     """``zeros(sizes)``, and ``x.new_zeros(sizes)`` whose first argument is a map."""
     batch, *rest = sizes[-1]
-    if not isinstance(batch, Batch) or not all(isinstance(size, int) for size in rest):
+    if batch is not BATCH or not all(isinstance(size, int) for size in rest):
         raise UnsupportedError("it makes zeros for no batch of maps", "Pad instead: F.pad(x, (0, 0, 0, 0, front, back)).")
     return Zeros(tuple(rest))
 
@@ -89,7 +89,7 @@ def slice_(
 ) -> Map:
     dim %= len(x.shape) + 1
     if dim == 0:
-        if start in (None, 0) and step == 1 and (stop is None or isinstance(stop, Batch) or stop >= 1 << 60):
+        if start in (None, 0) and step == 1 and (stop is None or stop is BATCH or stop >= 1 << 60):
             return x
         raise UnsupportedError("it takes only part of the batch", "Slice channels, rows or columns.")
     size = x.shape[dim - 1]
@@ -129,7 +129,7 @@ def view(b: Builder, site: Site, x: Map, *sizes: Any) -> Map:
         )
     known = math.prod(size for size in rest if size != -1)
     shape = tuple(math.prod(x.shape) // max(known, 1) if size == -1 else size for size in rest)
-    if math.prod(shape) != math.prod(x.shape) or not (isinstance(first, Batch) or -1 not in rest):
+    if math.prod(shape) != math.prod(x.shape) or not (first is BATCH or -1 not in rest):
         raise UnsupportedError("it mixes the batch with other axes", "Keep the batch first: x.view(x.size(0), -1).")
     return reshaped(b, site, x, shape)
 
@@ -157,7 +157,7 @@ def unsqueeze(b: Builder, site: Site, x: Map, dim: int) -> Map:
 def expand(b: Builder, site: Site, x: Map, *sizes: Any, **_: object) -> Map:
     """The same node under a wider shape: joining two maps broadcasts them anyway."""
     first, *rest = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], Sequence) else sizes
-    if len(rest) != len(x.shape) or not (isinstance(first, Batch) or first == -1):
+    if len(rest) != len(x.shape) or not (first is BATCH or first == -1):
         raise UnsupportedError("it expands to new axes", "Add the axes first: x[:, :, None, None].")
     return Map(x.node, tuple(have if size == -1 else size for size, have in zip(rest, x.shape, strict=True)))
 

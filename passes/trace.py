@@ -37,7 +37,7 @@ _FRAME = re.compile(r'File "(.+?)", line (\d+)')
 
 
 class _Unknown:
-    """A value that is not to be had: a call before it is unsupported, or it depends on the batch size."""
+    """A value that is not to be had, for a call before it is unsupported."""
 
 
 UNKNOWN = _Unknown()
@@ -142,8 +142,8 @@ class _Reading:
         if name in SILENT:
             return None
         if getattr(node.target, "__module__", "") == "_operator" and node.target is not operator.getitem:
-            whole = all(isinstance(leaf, int) for leaf in leaves)  # sizes; those of the batch stay unknown
-            return node.target(*args) if whole and callable(node.target) else UNKNOWN
+            whole = all(isinstance(leaf, int) for leaf in leaves)
+            return node.target(*args) if whole and callable(node.target) else Batch()
         if any(isinstance(leaf, Param) for leaf in leaves) and not any(
             isinstance(leaf, Map | Batch | _Unknown) for leaf in leaves
         ):

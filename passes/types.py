@@ -16,7 +16,8 @@ class Canonical:
 
     Attributes:
         tensors: ``node.slot`` -> tensor, exactly the names of :func:`idsnn_convert.runtime.ops.tensor_shapes`.
-        origin: ``node.slot`` -> the name the traced module gave that tensor (its state dict's key).
+        origin: ``node.slot`` -> the name the traced module gave that tensor: its state dict's key, or the name of a
+            buffer that no state dict holds. What the module computes from its parameters goes by the first one's name.
     """
 
     graph: Graph

@@ -39,13 +39,14 @@ class Zeros:
 
 
 class Batch:
-    """The batch size, which no canonical graph fixes."""
+    """A number that depends on the batch size, which no canonical graph fixes."""
 
     def __str__(self) -> str:
         return "the batch size"
 
 
 BATCH = Batch()
+"""The batch size itself."""
 
 
 class UnsupportedError(Exception):

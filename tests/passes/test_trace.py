@@ -241,6 +241,8 @@ REFUSED: dict[str, tuple[Any, dict[str, nn.Module], str]] = {
     "mean over channels": (lambda self, x: x.mean(1), {}, "a mean over axes"),
     "flattened batch": (lambda self, x: x.flatten(), {}, "flattens the batch"),
     "mixed batch": (lambda self, x: x.view(-1, 8), {}, "mixes the batch"),
+    "half batch": (lambda self, x: x.view(x.size(0) * 2, -1), {}, "mixes the batch"),
+    "batch behind": (lambda self, x: x.view(3, x.size(0), 8, 8), {}, "sizes are not known"),
     "joined rows": (lambda self, x: torch.cat([x, x], 2), {}, "joining over axis 2"),
     "part of the batch": (lambda self, x: x[:1], {}, "part of the batch"),
     "moved batch": (lambda self, x: x.transpose(0, 1), {}, "moves the batch"),
