@@ -12,6 +12,7 @@ import torch
 from idsnn_convert.passes.families import Candidate, recognise
 from idsnn_convert.passes.known import trace_known
 from idsnn_convert.passes.load.detect import detect, refusal
+from idsnn_convert.passes.load.exported import load_exported
 from idsnn_convert.passes.load.safetensors_file import read_safetensors
 from idsnn_convert.passes.load.torch_file import read_archive, read_legacy
 from idsnn_convert.passes.load.types import Request
@@ -38,6 +39,7 @@ LOADERS: dict[str, Callable[[Request], Teacher]] = {
     "torch archive": _state_dict(read_archive, "state dict"),
     "legacy torch": _state_dict(read_legacy, "state dict"),
     "safetensors": _state_dict(read_safetensors, "safetensors"),
+    "exported program": load_exported,
 }
 """A form, as :func:`idsnn_convert.passes.load.detect.detect` names it -> its loader."""
 

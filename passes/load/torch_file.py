@@ -57,10 +57,10 @@ def read_archive(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
-            _check_records(path, records)
+            check_records(path, records)
             starts = [archive.open(record).read(2) for record in records if record.filename.endswith("/data.pkl")]
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     for start in starts:
         _check_protocol(path, start)
     return _read(path)
@@ -75,7 +75,7 @@ def read_legacy(path: Path) -> Any:
     return _read(path)
 
 
-def _check_records(path: Path, records: list[zipfile.ZipInfo]) -> None:
+def check_records(path: Path, records: list[zipfile.ZipInfo]) -> None:
     """torch.save stores records as they are; a packed one may unpack to any size, and no tensor needs that."""
     seen: set[str] = set()
     for record in records:
@@ -118,10 +118,10 @@ def _read(path: Path) -> Any:
 def _explained(path: Path, error: Exception) -> UserError:
     if foreign := foreign_globals(path):
         return _refused(path, foreign)
-    return _damaged(path, error)
+    return damaged(path, error)
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
+def damaged(path: Path, error: Exception) -> UserError:
     return UserError(
         f"{path} is cut short or damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
         hint="Download or copy it again, and compare its size with the original's. Nothing in it was executed.",

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from idsnn_convert.passes.load.torch_file import Skipped, foreign_globals, read_archive, read_legacy
 from idsnn_convert.runtime.errors import UserError
+from tests.passes.load.hostile import Hostile
 
 Reader = Callable[[Path], Any]
 BOTH = pytest.mark.parametrize(("read", "archive"), [(read_archive, True), (read_legacy, False)], ids=["archive", "legacy"])
@@ -33,16 +33,6 @@ def repacked(path: Path, change: Callable[[str, bytes], bytes], compression: int
         for name, data in records.items():
             archive.writestr(name, change(name, data))
     return path
-
-
-class Hostile:
-    """Pickled, it asks whoever unpickles it to make a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.folder),)
 
 
 @BOTH
