@@ -1,9 +1,9 @@
 """Which source block each target block is initialised from: stage by stage, block by block.
 
 A rule is a function ``(n_target, n_source) -> one source index for each target index``. The same rule pairs the
-stages and, inside each pair of stages, the blocks that follow the entry block. A stage's entry block changes
-resolution and width, so it always takes the entry block of the source stage.
-To add a rule, add its function and its row in :data:`RULES`.
+stages and, inside each pair of stages, the blocks. A stage's entry block changes resolution and width, so it takes the
+entry block of the source stage, and no other block does while the source stage has others.
+To add a rule, add its function and its row in :data:`RULES`. A user's own pairs: :mod:`idsnn_convert.passes.match_file`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.types import Block, BlockMap
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.graph import Graph
 
 Rule = Callable[[int, int], tuple[int, ...]]
 
@@ -31,7 +33,16 @@ def prefix(n_target: int, n_source: int) -> tuple[int, ...]:
     return tuple(min(j, n_source - 1) for j in range(n_target))
 
 
-RULES: dict[str, Rule] = {"relative": relative, "prefix": prefix}
+def spread(n_target: int, n_source: int) -> tuple[int, ...]:
+    """The targets spread over the sources end to end: index round(j (n_source - 1) / (n_target - 1)), halves up.
+
+    The first takes the first and the last the last; a single target takes the first.
+    """
+    steps = max(1, n_target - 1)
+    return tuple((2 * j * (n_source - 1) + steps) // (2 * steps) for j in range(n_target))
+
+
+RULES: dict[str, Rule] = {"relative": relative, "prefix": prefix, "spread": spread}
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,8 @@ def match(target: BlockMap, source: BlockMap, rule: str = "relative") -> StagePl
         UserError: on an unknown rule, or a network without residual blocks.
     """
     if rule not in RULES:
-        raise UserError(f"unknown match rule {rule!r}", hint=f"Known: {', '.join(RULES)}.")
+        hint = f"Known: {', '.join(RULES)}, or a file of your own pairs, FILE.toml."
+        raise UserError(f"unknown match rule {rule!r}", hint=hint)
     for what, blocks in (("target", target), ("teacher", source)):
         if not blocks.stages:
             raise UserError(f"the {what} has no residual block, so there is nothing to match")
@@ -78,8 +90,20 @@ def match(target: BlockMap, source: BlockMap, rule: str = "relative") -> StagePl
     return StagePlan(target, source, tuple(pairs), rule)
 
 
+def onto_itself(graph: Graph) -> StagePlan:
+    """Each block of a network with itself; no pairs in a network that is no chain of residual blocks."""
+    try:
+        blocks = segment(graph)
+    except UserError:
+        blocks = BlockMap((), (), tuple(node.name for node in graph))
+    pairs = [Pair(block, block, index, index) for index, stage in enumerate(blocks.stages) for block in stage.blocks]
+    return StagePlan(blocks, blocks, tuple(pairs), "same")
+
+
 def _blocks(rule: str, n_target: int, n_source: int) -> tuple[int, ...]:
-    """Source index of each block of a stage: entry to entry, the rest by the rule among the rest."""
-    if rule == "prefix" or n_target == 1 or n_source == 1:
-        return RULES[rule](n_target, n_source) if n_target > 1 else (0,)
-    return (0, *(1 + index for index in RULES[rule](n_target - 1, n_source - 1)))
+    """Source index of each block of a stage: entry to entry, the others by the rule."""
+    if n_target == 1 or n_source == 1:
+        return (0,) * n_target
+    if rule == "relative":  # it centres, so it would not begin at the entry: the others among the others
+        return (0, *(1 + index for index in relative(n_target - 1, n_source - 1)))
+    return (0, *(max(1, index) for index in RULES[rule](n_target, n_source)[1:]))

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
-from idsnn_convert.passes.match import RULES, match, prefix, relative
+from idsnn_convert.passes.known import trace_known
+from idsnn_convert.passes.match import RULES, match, onto_itself, prefix, relative, spread
 from idsnn_convert.passes.types import Block, BlockMap, Stage
 from idsnn_convert.runtime.errors import UserError
+from tests.passes.made import network, spec
+from tests.passes.replicas import Calls
 
 
 def blocks(*depths: int) -> BlockMap:
@@ -31,6 +36,23 @@ def test_prefix_by_hand() -> None:
     assert prefix(4, 2) == (0, 1, 1, 1)
 
 
+def test_spread_by_hand() -> None:
+    assert spread(3, 5) == (0, 2, 4)
+    assert spread(2, 6) == (0, 5)
+    assert spread(3, 4) == (0, 2, 3)  # 1.5, half up
+    assert spread(5, 2) == (0, 0, 1, 1, 1)  # 0.25, 0.5, 0.75
+    assert spread(1, 4) == (0,)
+
+
+@pytest.mark.parametrize("n_source", range(2, 9))
+@pytest.mark.parametrize("n_target", range(2, 9))
+def test_spread_goes_from_the_first_to_the_last(n_target: int, n_source: int) -> None:
+    found = spread(n_target, n_source)
+    assert (found[0], found[-1]) == (0, n_source - 1)
+    exact = [j * (n_source - 1) / (n_target - 1) for j in range(n_target)]
+    assert all(-0.5 < index - place <= 0.5 for index, place in zip(found, exact, strict=True))
+
+
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("n_source", range(1, 9))
 @pytest.mark.parametrize("n_target", range(1, 9))
@@ -54,6 +76,34 @@ def test_entry_blocks_take_entry_blocks_and_the_rest_keep_their_place() -> None:
     assert sources(blocks(3), blocks(5), "prefix") == ["stage0.block0", "stage0.block1", "stage0.block2"]
     assert sources(blocks(5), blocks(3), "relative")[0] == "stage0.block0"
     assert "stage0.block0" not in sources(blocks(5), blocks(3), "relative")[1:]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("n_source", range(1, 7))
+@pytest.mark.parametrize("n_target", range(1, 7))
+def test_no_other_block_takes_an_entry_block_where_there_are_others(rule: str, n_target: int, n_source: int) -> None:
+    first, *rest = sources(blocks(n_target), blocks(n_source), rule)
+    assert first == "stage0.block0"
+    assert n_source == 1 or "stage0.block0" not in rest
+
+
+def test_spread_blocks() -> None:
+    assert sources(blocks(3), blocks(5), "spread") == ["stage0.block0", "stage0.block2", "stage0.block4"]
+    assert sources(blocks(5), blocks(3), "spread") == [f"stage0.block{b}" for b in (0, 1, 1, 2, 2)]
+
+
+def test_onto_itself_pairs_each_block_with_itself() -> None:
+    plan = onto_itself(network(spec()).graph)
+    assert [pair.target.name for pair in plan.pairs] == [f"stage{s}.block{b}" for s in (1, 2) for b in range(3)]
+    assert all(pair.target is pair.source for pair in plan.pairs)
+    assert [pair.target_stage for pair in plan.pairs] == [pair.source_stage for pair in plan.pairs] == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_network_that_is_no_chain_of_blocks_is_a_whole_onto_itself() -> None:
+    dense = Calls(lambda self, x: torch.cat([y := self.a(x), self.b(y)], 1), a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(4, 4, 1))
+    plan = onto_itself(trace_known(dense, (3, 4, 4)).graph)
+    assert plan.pairs == ()
+    assert plan.target.head == ("input", "a", "b", "concat", "output")
 
 
 def test_single_blocks_on_either_side() -> None:
