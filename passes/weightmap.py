@@ -6,7 +6,7 @@ kernel size and relative place; a batch norm follows the convolution it stands b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from idsnn_convert.passes.match import StagePlan, prefix, relative
@@ -16,6 +16,7 @@ from idsnn_convert.runtime.ops import OPS
 
 SHORTCUTS = ("init", "fresh")
 HEADS = ("fresh", "copy")
+ASKED_SHORTCUTS = "shortcuts were asked to stay fresh"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,21 @@ class TensorMap:
     source: str | None = None
     source_shape: Shape | None = None
     reason: str = ""
+
+    @property
+    def status(self) -> str:
+        """``exact``: the teacher's values; ``looped``: some repeated or left out; ``fresh``."""
+        if self.source is None:
+            return "fresh"
+        return "exact" if self.source_shape == self.target_shape else "looped"
+
+    @property
+    def repeats(self) -> tuple[int, int] | None:
+        """How often the teacher's output channels and input channels occur, at most; None for a fresh tensor."""
+        if self.source_shape is None:
+            return None
+        times = [-(-ours // theirs) for ours, theirs in zip(self.target_shape, self.source_shape, strict=True)]
+        return (times[0], times[1] if len(times) > 1 else 1)
 
 
 @dataclass(frozen=True)
@@ -65,16 +81,14 @@ def map_weights(plan: StagePlan, target: Graph, source: Graph, *, shortcuts: str
     Raises:
         UserError: on an unknown choice; on ``head="copy"`` where the shapes forbid it, naming both.
     """
-    for what, value, known in (("shortcuts", shortcuts, SHORTCUTS), ("head", head, HEADS)):
-        if value not in known:
-            raise UserError(f"unknown choice {value!r} for {what}", hint=f"Known: {', '.join(known)}.")
+    _check_choices(shortcuts, head)
     links = dict(_region(target, plan.target.stem, source, plan.source.stem, "stem", prefix))
     for pair in plan.pairs:
         place, theirs = pair.target.name, pair.source
         mine, other = (*pair.target.branch, *pair.target.after), (*theirs.branch, *theirs.after)
         links.update(_region(target, mine, source, other, place, relative))
         if shortcuts == "fresh":
-            links.update(_fresh(target, pair.target.shortcut, place, "shortcuts were asked to stay fresh"))
+            links.update(_fresh(target, pair.target.shortcut, place, ASKED_SHORTCUTS))
         elif not any(OPS[source[name].op].tensors(source[name]) for name in theirs.shortcut):
             reason = f"the shortcut of the teacher's {theirs.name} has no weights"
             links.update(_fresh(target, pair.target.shortcut, place, reason))
@@ -84,12 +98,39 @@ def map_weights(plan: StagePlan, target: Graph, source: Graph, *, shortcuts: str
     return _entries(plan, target, source, links, head)
 
 
+def map_same(plan: StagePlan, graph: Graph, *, shortcuts: str = "init", head: str = "copy") -> WeightMap:
+    """The map of a teacher's own graph onto itself: every tensor a copy but those that are asked to stay fresh.
+
+    ``head="fresh"`` leaves out the linear layers behind the last block, or the last one where there is no block.
+
+    Raises:
+        UserError: on an unknown choice.
+    """
+    _check_choices(shortcuts, head)
+    places = {name: block.name for block in plan.target.blocks for name in (*block.branch, *block.shortcut, *block.after)}
+    places |= dict.fromkeys(plan.target.stem, "stem") | dict.fromkeys(plan.target.head, "head" if places else "network")
+    links = {node.name: _Link(node, "", places.get(node.name, "network")) for node in graph}
+    if shortcuts == "fresh":
+        for block in plan.target.blocks:
+            links.update(_fresh(graph, block.shortcut, block.name, ASKED_SHORTCUTS))
+    if head == "fresh":
+        linear = [name for name in plan.target.head if graph[name].op == "linear"]
+        links.update(_fresh(graph, linear if plan.target.stages else linear[-1:], "head", "the head was asked to stay fresh"))
+    return _entries(plan, graph, graph, links, head)
+
+
+def _check_choices(shortcuts: str, head: str) -> None:
+    for what, value, known in (("shortcuts", shortcuts, SHORTCUTS), ("head", head, HEADS)):
+        if value not in known:
+            raise UserError(f"unknown choice {value!r} for {what}", hint=f"Known: {', '.join(known)}.")
+
+
 def _region(
     target: Graph, mine: Sequence[str], source: Graph, theirs: Sequence[str], place: str, rule: object
 ) -> Iterator[tuple[str, _Link]]:
     """Links every node with tensors among ``mine`` to one among ``theirs``."""
     pick = prefix if rule is prefix else relative
-    convs = [source[name] for name in theirs if source[name].op == "conv2d"]
+    convs = [source[name] for name in _ungated(source, theirs) if source[name].op == "conv2d"]
     aligned: dict[str, Node] = {}
     for kernel in dict.fromkeys(target[name].attr("kernel") for name in mine if target[name].op == "conv2d"):
         wanting = [name for name in mine if target[name].op == "conv2d" and target[name].attr("kernel") == kernel]
@@ -105,18 +146,35 @@ def _region(
             yield name, _norm_link(target, node, source, aligned, place)
 
 
+def _ungated(graph: Graph, names: Sequence[str]) -> list[str]:
+    """Those of ``names``, a region's nodes, that give maps; what only computes a gate (squeeze and excitation) does not."""
+    inside, found = set(names), set[str]()
+    for name in reversed(names):  # readers come before what they read
+        readers = graph.users[name]
+        if not readers or any(user not in inside or (user in found and graph[user].op != "gate") for user in readers):
+            found.add(name)
+    return [name for name in names if name in found]
+
+
 def _norm_link(target: Graph, norm: Node, source: Graph, aligned: Mapping[str, Node], place: str) -> _Link:
     """The source norm that stands to the aligned convolution as ``norm`` stands to its own."""
     before = target[norm.inputs[0]]
     if before.op == "conv2d":
         if before.name not in aligned:
             return _Link(None, "its convolution has no source", place)
-        found = [source[name] for name in source.users[aligned[before.name].name] if source[name].op == "batch_norm"]
-        reason = f"no batch norm follows the teacher's {aligned[before.name].name}"
-        return _Link(found[0] if found else None, reason, place)
+        conv = aligned[before.name]
+        found = [source[name] for name in source.users[conv.name] if source[name].op == "batch_norm"]
+        return _Link(found[0] if found else None, _why_no_norm(conv), place)
     convs = _next_convs(target, norm)
     theirs = [_previous_norm(source, aligned[conv.name]) for conv in convs if conv.name in aligned]
     return _Link(next((node for node in theirs if node), None), "no batch norm precedes the teacher's convolution", place)
+
+
+def _why_no_norm(conv: Node) -> str:
+    """A folded norm's bias is beta - gamma mean / deviation. As the bias of a norm that learns it would be right only
+    under that mean, and training takes the batch's own: so it is not mapped."""
+    folded = "; if it was folded into the bias, that cannot be undone without data" if conv.attr("bias") else ""
+    return f"no batch norm follows the teacher's {conv.name}{folded}"
 
 
 def _next_convs(graph: Graph, norm: Node) -> list[Node]:
@@ -177,11 +235,13 @@ def _entries(plan: StagePlan, target: Graph, source: Graph, links: Mapping[str, 
     for node in source:
         for slot in OPS[node.op].tensors(node):
             if (name := f"{node.name}.{slot}") not in used:
-                unused[name] = _why_unused(plan, node, head)
+                unused[name] = _why_unused(plan, node, slot, used, head)
     return WeightMap(tuple(entries), unused)
 
 
-def _why_unused(plan: StagePlan, node: Node, head: str) -> str:
+def _why_unused(plan: StagePlan, node: Node, slot: str, used: Collection[str | None], head: str) -> str:
+    if slot == "bias" and f"{node.name}.weight" in used:
+        return "the target's layer has no bias"
     if node.name in plan.source.head:
         return "the head stays fresh" if head == "fresh" else "the target's head has no such layer"
     for block in plan.source.blocks:

@@ -3,14 +3,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from idsnn_convert.passes.known import trace_known
 from idsnn_convert.passes.match import match
 from idsnn_convert.passes.resnet.spec import ResNetSpec
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.weightmap import TensorMap, WeightMap, map_weights
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.ops import tensor_shapes
+from tests.passes import replicas
 from tests.passes.made import network, spec
+from tests.passes.replicas import Calls, conv_bn
 
 BASIC = spec()
 BOTTLENECK = spec(widths=(2, 4), outputs=(8, 16), block="bottleneck")
@@ -97,6 +102,58 @@ def test_a_stem_of_another_kernel_stays_fresh() -> None:
     wide = replace(BASIC, stem=replace(BASIC.stem, kernel=7, padding=3))
     found = entry(mapped(BASIC, wide), "conv1.weight")
     assert (found.place, found.reason) == ("stem", "the teacher has no 3x3 convolution at this place")
+
+
+def test_what_computes_a_gate_is_no_source() -> None:
+    """Squeeze and excitation has 1x1 convolutions of its own; the block's are those that give its maps."""
+
+    class Excited(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1, self.bn1 = conv_bn(8, 4, 1)
+            self.conv2, self.bn2 = conv_bn(4, 4)
+            self.conv3, self.bn3 = conv_bn(4, 8, 1)
+            self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 2, 1), nn.ReLU(), nn.Conv2d(2, 8, 1), nn.Sigmoid())
+
+        def forward(self, x: Tensor) -> Tensor:
+            out = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+            out = self.bn3(self.conv3(out))
+            return F.relu(out * self.gate(out) + x)
+
+    theirs = trace_known(replicas.network(Excited(), Excited()), (3, 8, 8)).graph
+    ours = network(spec((1,), (4,), outputs=(8,), block="bottleneck")).graph
+    found = map_weights(match(segment(ours), segment(theirs)), ours, theirs)
+    names = [(entry.target, entry.source) for entry in found.tensors if entry.target.startswith("layer1.0.conv")]
+    assert [target.split(".")[2] for target, _ in names] == [str(source).split(".")[1] for _, source in names]
+    assert len(names) == 3
+    block = str(names[0][1]).split(".")[0]
+    gates = [reason for name, reason in found.unused.items() if name.startswith(f"{block}.gate.")]
+    assert gates == ["the target has no layer for it"] * 4
+
+
+def test_a_folded_batch_norm_is_not_mapped_and_the_reason_says_why() -> None:
+    layers = [nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1)]
+    parts = {"stem": nn.Conv2d(3, 4, 3, padding=1), "branch": nn.Sequential(*layers), "fc": nn.Linear(4, 5)}
+    net = Calls(lambda self, x: self.fc(F.relu(self.branch(x := F.relu(self.stem(x))) + x).mean((2, 3))), **parts)
+    theirs = trace_known(net, (3, 8, 8)).graph
+    ours = network(spec((1,), (4,))).graph
+    found = map_weights(match(segment(ours), segment(theirs)), ours, theirs)
+    assert entry(found, "layer1.0.conv2.weight").source == "branch.2.weight"
+    assert entry(found, "layer1.0.bn2.bias").reason == (
+        "no batch norm follows the teacher's branch.2; if it was folded into the bias, that cannot be undone without data"
+    )
+    assert found.unused["branch.2.bias"] == "the target's layer has no bias"
+
+
+def test_status_and_repeats_by_hand() -> None:
+    found = mapped(spec(widths=(10, 3)), BASIC)
+    wide, narrow = entry(found, "layer1.0.conv1.weight"), entry(found, "layer2.0.conv1.weight")
+    assert (wide.status, wide.repeats) == ("looped", (3, 3))  # 10 channels from 4
+    assert (narrow.status, narrow.repeats) == ("looped", (1, 3))  # 3 from 8, each of 10 from 4
+    assert entry(found, "layer1.0.bn1.bias").repeats == (3, 1)
+    assert entry(mapped(BASIC, BASIC), "conv1.weight").status == "exact"
+    fresh = entry(found, "fc.weight")
+    assert (fresh.status, fresh.repeats) == ("fresh", None)
 
 
 def test_norms_ahead_of_their_convolutions_are_matched_as_such() -> None:
