@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Unpack
 
 from idsnn_convert import __version__
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.convert import convert as run_passes
 from idsnn_convert.passes.load import load_teacher
-from idsnn_convert.passes.resnet.archs import find_arch
-from idsnn_convert.passes.targets import build_target, choose_downsample
+from idsnn_convert.passes.targets import Choices, target_for, target_label
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint, is_checkpoint, read, save
 from idsnn_convert.runtime.errors import UserError
@@ -23,6 +23,8 @@ def convert(
     settings: Settings | None = None,
     stem: str = "auto",
     downsample: str = "auto",
+    width: float = 1.0,
+    block: str = "spiking",
     arch: str | None = None,
     input_size: int | None = None,
     force: bool = False,
@@ -31,11 +33,14 @@ def convert(
 
     Args:
         teacher: the file of the trained ResNet.
-        target: name of the network to make, see :data:`idsnn_convert.passes.targets.TARGETS`.
+        target: name of the network to make, see :data:`idsnn_convert.passes.targets.TARGETS`; ``same`` for the teacher's own
+            graph; or a TOML file that describes it, see :mod:`idsnn_convert.passes.target_file`.
         output: where to write; ``TEACHER-TARGET.safetensors`` in the current folder by default.
         stem: the target's stem: ``auto``, ``cifar`` or ``imagenet``.
         downsample: how the target's shortcuts change shape: ``projection``, ``pad``, or ``auto``, see
             :func:`idsnn_convert.passes.targets.choose_downsample`.
+        width: factor on the target's channels.
+        block: its residual blocks: ``spiking``, ``sew-add``, ``sew-and``, ``sew-iand`` or ``ms``.
         arch, input_size: what the teacher is, where its file cannot tell.
         force: replace ``output`` even if it is something else than an untrained conversion.
 
@@ -45,26 +50,25 @@ def convert(
     Raises:
         UserError: on any file, name or setting that cannot be used; nothing is written then.
     """
-    find_arch(target, "target")
+    label = target_label(target)
     path = Path(teacher)
-    place = Path(f"{path.stem}-{target}.safetensors") if output is None else Path(output)
+    place = Path(f"{path.stem}-{label}.safetensors") if output is None else Path(output)
     _check_place(place, path, force)
     loaded = load_teacher(path, arch=arch, input_size=input_size)
-    checkpoint = converted(loaded, target, settings or Settings(), stem=stem, downsample=downsample)
+    choices: Choices = {"stem": stem, "downsample": downsample, "width": width, "block": block}
+    checkpoint = converted(loaded, target, settings or Settings(), **choices)
     save(place, checkpoint)
     return place, checkpoint
 
 
-def converted(teacher: Teacher, target: str, settings: Settings, *, stem: str = "auto", downsample: str = "auto") -> Checkpoint:
+def converted(teacher: Teacher, target: str, settings: Settings, **choices: Unpack[Choices]) -> Checkpoint:
     """The spiking checkpoint that :func:`convert` writes, without writing it.
 
     Raises:
         UserError: as :func:`convert`.
     """
-    kind = choose_downsample(target, teacher.graph) if downsample == "auto" else downsample
-    built = build_target(target, input_shape=teacher.input_shape, classes=teacher.classes, stem=stem, downsample=kind)
     provenance = {"converter": "idsnn-convert", "version": __version__}
-    return run_passes(teacher, built, target, settings, provenance, {"stem": stem, "downsample": kind}).checkpoint
+    return run_passes(teacher, target_for(teacher, target, **choices), settings, provenance).checkpoint
 
 
 def _check_place(place: Path, teacher: Path, force: bool) -> None:

@@ -27,12 +27,22 @@ class Caution:
     advice: str = ""
 
 
-def cautions(teacher: Graph, blocks: BlockMap) -> tuple[Caution, ...]:
-    """Activations that are no ReLU, a kind at a time, and what between the blocks of ``teacher`` is no residual block."""
+def cautions(teacher: Graph, blocks: BlockMap, target: Graph) -> tuple[Caution, ...]:
+    """Activations that are no ReLU, a kind at a time, what between the blocks of ``teacher`` is no residual block, and the
+    gates that ``target`` keeps."""
     sites = teacher.of("activation")
     kinds = [kind for kind in dict.fromkeys(str(site.attr("kind")) for site in sites) if kind != "relu"]
     odd = [_odd_activations(kind, [site for site in sites if site.attr("kind") == kind], len(sites)) for kind in kinds]
-    return (*odd, *(Caution(note) for note in blocks.notes))
+    return (*odd, *(Caution(note) for note in blocks.notes), *_kept_gates(target))
+
+
+def _kept_gates(target: Graph) -> list[Caution]:
+    gates = target.of("gate")
+    if not gates:
+        return []
+    kinds = ", ".join(dict.fromkeys(str(gate.attr("kind")) for gate in gates))
+    told = f"gates that stay gates: {len(gates)} ({kinds}); they scale spikes by real numbers, which no neuron gives"
+    return [Caution(told, gates[0].name, gates[0].source, "For spikes alone choose a target without gates: resnet18, ...")]
 
 
 def _odd_activations(kind: str, found: list[Node], of: int) -> Caution:

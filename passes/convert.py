@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from idsnn_convert.passes.cautions import cautions
 from idsnn_convert.passes.interpolate import SCALES, interpolate, scaled
-from idsnn_convert.passes.match import StagePlan, match
+from idsnn_convert.passes.match import StagePlan, match, onto_itself
+from idsnn_convert.passes.match_file import match_named, read_pairs
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.spike import spike
-from idsnn_convert.passes.types import Canonical, Teacher
+from idsnn_convert.passes.types import Target, Teacher
 from idsnn_convert.passes.verify import Check, demand, verify
-from idsnn_convert.passes.weightmap import WeightMap, map_weights
+from idsnn_convert.passes.weightmap import TensorMap, WeightMap, map_same, map_weights
 from idsnn_convert.runtime.checkpoint import Checkpoint
 from idsnn_convert.runtime.encoders import ENCODERS
 from idsnn_convert.runtime.errors import UserError
@@ -28,7 +31,12 @@ from idsnn_convert.runtime.neurons import Neuron
 class Settings:
     """What a conversion may choose; recorded in the checkpoint.
 
-    ``seed`` draws the tensors that stay fresh.
+    Attributes:
+        match: a key of :data:`idsnn_convert.passes.match.RULES`, or a file of pairs, ``FILE.toml``.
+        scale: a key of :data:`idsnn_convert.passes.interpolate.SCALES`.
+        shortcuts, head: see :func:`idsnn_convert.passes.weightmap.map_weights`; ``head`` may be ``auto``: ``copy`` where the
+            target is the teacher's own graph, else ``fresh``.
+        seed: draws the tensors that stay fresh.
     """
 
     time_steps: int = 4
@@ -37,7 +45,7 @@ class Settings:
     match: str = "relative"
     scale: str = "none"
     shortcuts: str = "init"
-    head: str = "fresh"
+    head: str = "auto"
     seed: int = 0
 
 
@@ -55,28 +63,19 @@ class Conversion:
     checks: tuple[Check, ...]
 
 
-def convert(
-    teacher: Teacher,
-    target: Canonical,
-    arch: str,
-    settings: Settings,
-    provenance: Mapping[str, Any],
-    target_settings: Mapping[str, str] | None = None,
-) -> Conversion:
+def convert(teacher: Teacher, target: Target, settings: Settings, provenance: Mapping[str, Any]) -> Conversion:
     """Initialises a spiking ``target`` from ``teacher`` (IDSNN sections 3.2.1-3.2.2).
 
     Args:
-        target: the target as an ANN; only its graph is read.
-        arch: the target's name, for the record.
         provenance: what else to record (converter and version, say); JSON-native.
-        target_settings: how the target was built, to be recorded with the settings.
 
     Raises:
         UserError: on a setting that is unknown or does not fit, or a result that fails its checks.
     """
     _check_settings(settings)
-    plan = match(segment(target.graph), segment(teacher.graph), settings.match)
-    weights = map_weights(plan, target.graph, teacher.graph, shortcuts=settings.shortcuts, head=settings.head)
+    if settings.head == "auto":
+        settings = replace(settings, head="copy" if target.same else "fresh")
+    plan, weights = _mapped(teacher, target, settings)
     spiking = spike(target.graph, settings.neuron)
     tensors = _fill(weights, spiking, teacher, settings)
     checks = verify(target.graph, spiking, tensors, weights, teacher, settings.scale)
@@ -86,11 +85,25 @@ def convert(
         tensors=tensors,
         time_steps=settings.time_steps,
         encoder=settings.encoder,
-        mapping=_mapping(plan, weights, checks, teacher, target.graph, arch, settings, target_settings or {}),
+        mapping=_mapping(plan, weights, tensors, checks, teacher, target, settings),
         teacher=_provenance_of(teacher),
         provenance=dict(provenance),
     )
     return Conversion(checkpoint, plan, weights, checks)
+
+
+def _mapped(teacher: Teacher, target: Target, settings: Settings) -> tuple[StagePlan, WeightMap]:
+    """Block by block; a target that is the teacher's own graph node by node, whatever its blocks."""
+    choices = {"shortcuts": settings.shortcuts, "head": settings.head}
+    if target.same:
+        plan = onto_itself(teacher.graph)
+        return plan, map_same(plan, teacher.graph, **choices)
+    ours, theirs = segment(target.graph), segment(teacher.graph)
+    if settings.match.endswith(".toml"):
+        plan = match_named(ours, theirs, read_pairs(Path(settings.match)))
+    else:
+        plan = match(ours, theirs, settings.match)
+    return plan, map_weights(plan, target.graph, teacher.graph, **choices)
 
 
 def _check_settings(settings: Settings) -> None:
@@ -120,26 +133,13 @@ def _fill(weights: WeightMap, graph: Graph, teacher: Teacher, settings: Settings
 def _mapping(
     plan: StagePlan,
     weights: WeightMap,
+    tensors: Mapping[str, Tensor],
     checks: tuple[Check, ...],
     teacher: Teacher,
-    target: Graph,
-    arch: str,
+    target: Target,
     settings: Settings,
-    target_settings: Mapping[str, str],
 ) -> dict[str, Any]:
     """The whole mapping as JSON-native values; the teacher's tensors go by their names in its file."""
-    rows = [
-        {
-            "target": entry.target,
-            "source": None if entry.source is None else teacher.keys[entry.source],
-            "rule": entry.rule,
-            "source_shape": None if entry.source_shape is None else list(entry.source_shape),
-            "target_shape": list(entry.target_shape),
-            "place": entry.place,
-            "reason": entry.reason,
-        }
-        for entry in weights.tensors
-    ]
     unused = [{"source": teacher.keys[name], "reason": reason} for name, reason in weights.unused.items()]
     unused += [{"source": name, "reason": reason} for name, reason in teacher.unread.items()]
     pairs = [
@@ -147,14 +147,30 @@ def _mapping(
         for p in plan.pairs
     ]
     return {
-        "target": arch,
-        "settings": {**target_settings, **{key: getattr(settings, key) for key in RECORDED}},
-        "activation_sites": len(target.of("activation")),
-        "cautions": [asdict(caution) for caution in cautions(teacher.graph, plan.source)],
+        "target": target.name,
+        "settings": {**target.settings, **{key: getattr(settings, key) for key in RECORDED}, "match": plan.rule},
+        "activation_sites": len(target.graph.of("activation")),
+        "cautions": [asdict(caution) for caution in cautions(teacher.graph, plan.source, target.graph)],
         "pairs": pairs,
-        "tensors": rows,
+        "tensors": [_row(entry, tensors[entry.target], teacher) for entry in weights.tensors],
         "unused": unused,
         "checks": [{"name": c.name, "found": c.found, "wanted": c.wanted, "passed": c.passed} for c in checks],
+    }
+
+
+def _row(entry: TensorMap, tensor: Tensor, teacher: Teacher) -> dict[str, Any]:
+    """One tensor's line in the mapping; ``sha256`` is of its float32 bytes in the checkpoint."""
+    return {
+        "target": entry.target,
+        "source": None if entry.source is None else teacher.keys[entry.source],
+        "rule": entry.rule,
+        "status": entry.status,
+        "source_shape": None if entry.source_shape is None else list(entry.source_shape),
+        "target_shape": list(entry.target_shape),
+        "repeats": None if entry.repeats is None else list(entry.repeats),
+        "place": entry.place,
+        "reason": entry.reason,
+        "sha256": hashlib.sha256(tensor.numpy().data).hexdigest(),
     }
 
 

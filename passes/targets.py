@@ -1,17 +1,20 @@
-"""The networks a conversion can make, by name."""
+"""The networks a conversion can make: by name, by a description in a file, or the teacher's own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import TypedDict, Unpack
 
 import torch
 
 from idsnn_convert.passes.known import trace_known
 from idsnn_convert.passes.resnet.archs import ARCHS, Arch, find_arch
 from idsnn_convert.passes.resnet.module import ResNet
-from idsnn_convert.passes.resnet.spec import ResNetSpec, Stem
+from idsnn_convert.passes.resnet.spec import MULTIPLIED, ResNetSpec, Stem
 from idsnn_convert.passes.segment import segment
-from idsnn_convert.passes.types import Canonical
+from idsnn_convert.passes.target_file import read_target
+from idsnn_convert.passes.types import Canonical, Target, Teacher
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph, Shape
 
@@ -23,6 +26,9 @@ STEMS: dict[str, Callable[[int], Stem]] = {
 
 LARGEST_SMALL_IMAGE = 64
 """Images up to this height and width get the ``cifar`` stem when none is asked for."""
+
+SAME = "same"
+"""The target that is the teacher's own graph."""
 
 TARGETS: dict[str, Arch] = ARCHS
 """Name -> what it is.
@@ -38,24 +44,80 @@ DOWNSAMPLES: dict[str, str] = {
 """How a target's shortcuts change shape: the kinds of :data:`idsnn_convert.passes.resnet.spec.SHORTCUTS` it may have."""
 
 
-def choose_downsample(name: str, teacher: Graph) -> str:
+RESIDUAL_OF: dict[str, str] = {
+    "spiking": "plain",
+    "sew-add": "sew-add",
+    "sew-and": "sew-and",
+    "sew-iand": "sew-iand",
+    "ms": "ms",
+}
+"""Kind of block a target may have -> its residual, a key of :data:`idsnn_convert.passes.resnet.spec.RESIDUALS`.
+
+``spiking`` is IDSNN's (Fig. 1b): conv-BN-LIF-conv-BN, add, LIF.
+"""
+
+
+def is_file(name: str) -> bool:
+    """Whether a target's name is that of a file that describes it: it ends in ``.toml`` or has a folder."""
+    return name.endswith(".toml") or "/" in name or "\\" in name
+
+
+def target_label(name: str) -> str:
+    """What to call a target of this name, in a file's name say; refuses a name that nothing can come of.
+
+    Raises:
+        UserError: if there is neither such a target nor such a file.
+    """
+    if is_file(name):
+        if not Path(name).is_file():
+            raise UserError(f"target {name}: no such file", hint=f"Or a name: {SAME}, {', '.join(TARGETS)}.")
+        return Path(name).stem
+    if name != SAME:
+        find_arch(name, "target")
+    return name
+
+
+class Choices(TypedDict, total=False):
+    """What may be chosen of a target that has a name, see :func:`target_spec`."""
+
+    stem: str
+    downsample: str
+    width: float
+    block: str
+
+
+def choose_downsample(name: str, teacher: Graph, block: str = "spiking") -> str:
     """How the target ``name`` had best change shape when its weights come from ``teacher``.
 
     ``pad`` for resnet8 to resnet110, as that family was published, where no shortcut of the teacher has weights: a
     projection would have none to start from. Measured (resnet32 -> resnet20, T = 4, CIFAR-10, 10,000 images, top-1 after
-    1, 2, 3 epochs): pad 43.2, 57.0, 66.2 %; fresh projections 34.4, 44.9, 45.4 %. Else ``projection``.
+    1, 2, 3 epochs): pad 43.2, 57.0, 66.2 %; fresh projections 34.4, 44.9, 45.4 %. Else ``projection``; always where
+    blocks multiply by their shortcut, since zero channels would stay silent for good.
 
     Raises:
-        UserError: on an unknown name, or a teacher that :func:`idsnn_convert.passes.segment.segment` refuses.
+        UserError: on an unknown name or block, or a teacher that :func:`idsnn_convert.passes.segment.segment` refuses.
     """
-    if not find_arch(name, "target").pads:
+    if not find_arch(name, "target").pads or _residual(block) in MULTIPLIED:
         return "projection"
     weighted = any(teacher[node].op == "conv2d" for block in segment(teacher).blocks for node in block.shortcut)
     return "projection" if weighted else "pad"
 
 
+def _residual(block: str) -> str:
+    if block not in RESIDUAL_OF:
+        raise UserError(f"unknown block {block!r}", hint=f"Known: {', '.join(RESIDUAL_OF)}.")
+    return RESIDUAL_OF[block]
+
+
 def target_spec(
-    name: str, *, input_shape: Shape, classes: int, stem: str = "auto", downsample: str = "projection", width: float = 1.0
+    name: str,
+    *,
+    input_shape: Shape,
+    classes: int,
+    stem: str = "auto",
+    downsample: str = "projection",
+    width: float = 1.0,
+    block: str = "spiking",
 ) -> ResNetSpec:
     """The target ``name`` for images of ``input_shape`` (C, H, W) and so many classes.
 
@@ -64,10 +126,11 @@ def target_spec(
             64x64 and for the families made for small images, else ``imagenet``.
         downsample: how shortcuts change shape, a key of :data:`DOWNSAMPLES`.
         width: factor on all channels but those of the images, rounded to whole groups.
+        block: what its residual blocks are, a key of :data:`RESIDUAL_OF`.
 
     Raises:
-        UserError: on an unknown name, stem or downsample, a width that is not positive, images that are not square or too
-            small.
+        UserError: on an unknown name, stem, downsample or block, a width that is not positive, images that are not square
+            or too small.
     """
     arch = find_arch(name, "target")
     if stem not in ("auto", *STEMS):
@@ -81,6 +144,8 @@ def target_spec(
     if stem == "auto":
         stem = "cifar" if arch.small or input_shape[1] <= LARGEST_SMALL_IMAGE else "imagenet"
 
+    residual = _residual(block)
+
     def scaled(channels: int, multiple: int = 1) -> int:
         return max(1, round(channels * width / multiple)) * multiple
 
@@ -93,6 +158,8 @@ def target_spec(
         strides=(1,) + (2,) * (len(arch.depths) - 1),
         stem=STEMS[stem](scaled(arch.stem)),
         shortcut=downsample,
+        residual=residual,
+        after_add="block" if residual == "plain" else "none",
         groups=arch.groups,
         hidden=scaled(arch.hidden) if arch.hidden else 0,
         classes=classes,
@@ -101,15 +168,59 @@ def target_spec(
     )
 
 
-def build_target(
-    name: str, *, input_shape: Shape, classes: int, stem: str = "auto", downsample: str = "projection", width: float = 1.0
-) -> Canonical:
+def build_target(name: str, *, input_shape: Shape, classes: int, **choices: Unpack[Choices]) -> Canonical:
     """The target's canonical graph; its tensors are on the meta device, shapes without values.
 
     Raises:
         UserError: as :func:`target_spec`.
     """
-    spec = target_spec(name, input_shape=input_shape, classes=classes, stem=stem, downsample=downsample, width=width)
+    return _traced(target_spec(name, input_shape=input_shape, classes=classes, **choices))
+
+
+def _traced(spec: ResNetSpec) -> Canonical:
     with torch.device("meta"):
         network = ResNet(spec)
-    return trace_known(network, input_shape)
+    return trace_known(network, spec.input_shape)
+
+
+def target_for(
+    teacher: Teacher,
+    name: str,
+    *,
+    stem: str = "auto",
+    downsample: str = "auto",
+    width: float = 1.0,
+    block: str = "spiking",
+) -> Target:
+    """The target ``name`` for the teacher's images and classes.
+
+    Args:
+        name: a key of :data:`TARGETS`; ``same`` for the teacher's own graph; or a TOML file, see
+            :mod:`idsnn_convert.passes.target_file`.
+        stem, downsample, width, block: see :func:`target_spec`; ``downsample`` may be ``auto``, see
+            :func:`choose_downsample`. They are for targets that have a name of their own.
+
+    Raises:
+        UserError: on an unknown name, a file that describes no network, a choice that is unknown or has no place here.
+    """
+    label = target_label(name)
+    shape, classes = teacher.input_shape, teacher.classes
+    if name == SAME or is_file(name):
+        chosen = {
+            "stem": (stem, "auto"),
+            "downsample": (downsample, "auto"),
+            "width": (width, 1.0),
+            "block": (block, "spiking"),
+        }
+        if changed := [key for key, (value, default) in chosen.items() if value != default]:
+            told = "takes all from the teacher" if name == SAME else "is described by its file"
+            raise UserError(f"target {name} {told}, so its {changed[0]} cannot be chosen", hint=f"Leave out {changed[0]}.")
+    if name == SAME:
+        return Target(teacher.arch, teacher.graph, {"target": SAME}, same=True)
+    if is_file(name):
+        spec = read_target(Path(name), input_shape=shape, classes=classes)
+        return Target(spec.name, _traced(spec).graph, {"target": Path(name).name})
+    kind = choose_downsample(name, teacher.graph, block) if downsample == "auto" else downsample
+    choices: Choices = {"stem": stem, "downsample": kind, "width": width, "block": block}
+    spec = target_spec(name, input_shape=shape, classes=classes, **choices)
+    return Target(label, _traced(spec).graph, dict(choices))

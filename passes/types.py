@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -58,6 +59,22 @@ class Teacher:
     @property
     def input_shape(self) -> Shape:
         return self.graph.input_shape
+
+
+@dataclass(frozen=True)
+class Target:
+    """The network a conversion makes, still as an ANN.
+
+    Attributes:
+        name: what to call it: ``resnet18``.
+        settings: how it was built, for the record; JSON-native.
+        same: it is the teacher's own graph, so each of its tensors has one of its own name in the teacher.
+    """
+
+    name: str
+    graph: Graph
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    same: bool = False
 
 
 @dataclass(frozen=True)

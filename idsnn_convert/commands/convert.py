@@ -18,15 +18,19 @@ Examples:
 
 @click.command("convert", cls=Command, context_settings=SETTINGS, epilog=EXAMPLES)
 @click.argument("teacher", type=click.Path(path_type=Path))
-@click.option("--target", metavar="ARCH", required=True, help="The spiking network to make: resnet18, resnet20, ...")
+@click.option("--target", metavar="ARCH", required=True, help="The spiking network: resnet18, ..., same, or FILE.toml.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write.  [default: TEACHER-ARCH.safetensors]")
 @click.option("-T", "--time-steps", type=click.IntRange(1), default=4, show_default=True, help="Time steps T of the network.")
-@click.option("--match", default="relative", show_default=True, help="How blocks are paired: relative or prefix.")
+@click.option(
+    "--match", default="relative", show_default=True, help="Which block takes which: relative, prefix, spread, FILE.toml."
+)
 @click.option("--stem", default="auto", show_default=True, help="The target's stem: cifar (3x3), imagenet (7x7) or auto.")
 @click.option("--downsample", default="auto", show_default=True, help="Its shortcuts that change shape: projection, pad, auto.")
+@click.option("--width", type=float, default=1.0, show_default=True, help="Factor on the target's channels.")
+@click.option("--block", default="spiking", show_default=True, help="Its blocks: spiking, sew-add, sew-and, sew-iand, ms.")
 @click.option("--scale", default="none", show_default=True, help="Repeated channels: none (published), variance, preserve.")
 @click.option("--shortcuts", default="init", show_default=True, help="Projections: init from the teacher's, or fresh.")
-@click.option("--head", default="fresh", show_default=True, help="Classifier: fresh (published), or copy where shapes agree.")
+@click.option("--head", default="auto", show_default=True, help="Classifier: fresh (published), copy; auto: copy for 'same'.")
 @click.option("--encoder", default="direct", show_default=True, help="How images become inputs over time: direct or poisson.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the tensors that stay fresh.")
 @options.arch
@@ -41,6 +45,8 @@ def command(
     match: str,
     stem: str,
     downsample: str,
+    width: float,
+    block: str,
     scale: str,
     shortcuts: str,
     head: str,
@@ -62,8 +68,9 @@ def command(
     from idsnn_convert.report.data import described
     from idsnn_convert.report.terminal import print_conversion, print_json
 
-    choices = {"match": match, "scale": scale, "shortcuts": shortcuts, "head": head}
-    settings = Settings(time_steps=time_steps, encoder=encoder, seed=seed, **choices)
+    settings = Settings(
+        time_steps=time_steps, encoder=encoder, match=match, scale=scale, shortcuts=shortcuts, head=head, seed=seed
+    )
     written, checkpoint = convert(
         teacher,
         target,
@@ -71,6 +78,8 @@ def command(
         settings=settings,
         stem=stem,
         downsample=downsample,
+        width=width,
+        block=block,
         arch=arch,
         input_size=input_size,
         force=force,

@@ -15,22 +15,31 @@ def with_kinds(graph: Graph, *kinds: str) -> Graph:
 
 
 def test_a_network_of_relus_needs_no_caution(tiny_graph: Graph) -> None:
-    assert cautions(tiny_graph, segment(tiny_graph)) == ()
+    assert cautions(tiny_graph, segment(tiny_graph), tiny_graph) == ()
 
 
 def test_each_kind_of_other_activation_is_counted_and_placed(tiny_graph: Graph) -> None:
     graph = with_kinds(tiny_graph, "relu", "silu", "silu", "silu", "silu")
-    (told,) = cautions(graph, segment(graph))
+    (told,) = cautions(graph, segment(graph), tiny_graph)
     sites = [site.name for site in graph.of("activation")]
     assert told.reason.startswith("4 of 5 activations are silu")
     assert f"{sites[1]} (net.py:7)" in told.reason
     assert sites[4] not in told.reason
     assert told.reason.endswith("and 1 more")
     assert (told.node, told.source) == (sites[1], "net.py:7")
-    kinds = [caution.reason.partition(", ")[0].split()[-1] for caution in cautions(with_kinds(graph, "gelu"), segment(graph))]
+    mixed = with_kinds(graph, "gelu")
+    kinds = [caution.reason.partition(", ")[0].split()[-1] for caution in cautions(mixed, segment(mixed), tiny_graph)]
     assert kinds == ["gelu", "silu"]
 
 
 def test_what_is_no_residual_block_is_told(tiny_graph: Graph) -> None:
     blocks = BlockMap((), (), (), notes=("the paths that the concat 'x' joins are no residual block",))
-    assert [caution.reason for caution in cautions(tiny_graph, blocks)] == list(blocks.notes)
+    assert [caution.reason for caution in cautions(tiny_graph, blocks, tiny_graph)] == list(blocks.notes)
+
+
+def test_gates_that_stay_are_counted(tiny_graph: Graph) -> None:
+    site = tiny_graph.of("activation")[0]
+    gated = tiny_graph.with_nodes({site.name: replace(site, op="gate", attrs={"kind": "sigmoid"}, source="net.py:9")})
+    (told,) = cautions(tiny_graph, segment(tiny_graph), gated)
+    assert told.reason.startswith("gates that stay gates: 1 (sigmoid)")
+    assert (told.node, told.source) == (site.name, "net.py:9")

@@ -1,31 +1,40 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from idsnn_convert import runtime
 from idsnn_convert.passes.convert import Settings, convert
 from idsnn_convert.passes.interpolate import equals_rule
-from idsnn_convert.passes.types import Canonical
+from idsnn_convert.passes.known import trace_known
+from idsnn_convert.passes.types import Target, Teacher
 from idsnn_convert.runtime.checkpoint import read, save
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.network import build
+from tests.passes import replicas
 from tests.passes.made import network, spec, teacher
+from tests.passes.replicas import Res2, SqueezeExcite, conv_bn
 
 PROVENANCE = {"converter": "test"}
 
 
-def target() -> Canonical:
-    return network(spec(depths=(2, 1, 2), widths=(6, 8, 12)))
+def target(**settings: str) -> Target:
+    return Target("thin", network(spec(depths=(2, 1, 2), widths=(6, 8, 12))).graph, settings)
+
+
+def itself(made: Teacher) -> Target:
+    return Target(made.arch, made.graph, same=True)
 
 
 def test_the_checkpoint_says_where_each_tensor_came_from_and_it_is_true(tmp_path: Path) -> None:
     made = teacher(spec())
-    conversion = convert(made, target(), "thin", Settings(time_steps=3), PROVENANCE)
+    conversion = convert(made, target(), Settings(time_steps=3), PROVENANCE)
     save(tmp_path / "net.safetensors", conversion.checkpoint)
     again = read(tmp_path / "net.safetensors")
     rows = again.mapping["tensors"]
@@ -44,20 +53,95 @@ def test_the_checkpoint_says_where_each_tensor_came_from_and_it_is_true(tmp_path
     assert runtime.network(again)(torch.randn(2, 3, 8, 8)).shape == (3, 2, 5)
 
 
+def test_each_tensors_line_says_how_much_of_it_is_the_teachers() -> None:
+    made = teacher(spec())
+    checkpoint = convert(made, target(), Settings(), PROVENANCE).checkpoint
+    rows = {row["target"]: row for row in checkpoint.mapping["tensors"]}
+    wider, same, fresh = rows["layer1.0.conv1.weight"], rows["layer2.0.bn1.bias"], rows["fc.weight"]
+    assert (wider["status"], wider["repeats"]) == ("looped", [2, 2])  # 6 channels from 4
+    assert (same["status"], same["repeats"]) == ("exact", [1, 1])
+    assert (fresh["status"], fresh["repeats"], fresh["source_shape"]) == ("fresh", None, None)
+    for name, row in rows.items():
+        assert row["sha256"] == hashlib.sha256(checkpoint.tensors[name].numpy().tobytes()).hexdigest()
+
+
+def test_its_own_graph_takes_every_tensor_and_reads_as_the_same_network() -> None:
+    for made in (teacher(spec()), gated()):
+        conversion = convert(made, itself(made), Settings(), PROVENANCE)
+        tensors, mapping = conversion.checkpoint.tensors, conversion.checkpoint.mapping
+        assert {row["status"] for row in mapping["tensors"]} == {"exact"}
+        assert mapping["settings"]["head"] == "copy"
+        assert mapping["settings"]["match"] == "same"
+        images = torch.randn(4, *made.input_shape)
+        with torch.no_grad():
+            theirs, ours = (build(made.graph, read).eval()(images) for read in (made.tensors, tensors))
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+        assert not mapping["unused"]
+        assert runtime.network(conversion.checkpoint)(images).shape == (4, 4, made.classes)
+
+
+def gated() -> Teacher:
+    """A network that none of ours is: SiLU, squeeze and excitation, joined channels, and blocks among it."""
+    layers = [SqueezeExcite(8, linear=False), nn.SiLU(), Res2(8)]
+    torch.manual_seed(0)
+    traced = trace_known(replicas.network(*layers), (3, 16, 16))
+    keys = {name: name for name in traced.tensors}
+    return replace(teacher(spec()), graph=traced.graph, tensors=traced.tensors, keys=keys, arch="gated")
+
+
+def test_its_own_graph_without_a_block_is_mapped_too() -> None:
+    net = nn.Sequential(
+        *conv_bn(3, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)
+    )
+    traced = trace_known(net, (3, 8, 8))
+    made = replace(teacher(spec()), graph=traced.graph, tensors=traced.tensors, keys={name: name for name in traced.tensors})
+    mapping = convert(made, itself(made), Settings(), PROVENANCE).checkpoint.mapping
+    assert {(row["status"], row["place"]) for row in mapping["tensors"]} == {("exact", "network")}
+    assert mapping["pairs"] == []
+    fresh = convert(made, itself(made), Settings(head="fresh"), PROVENANCE).checkpoint.mapping
+    assert [row["target"] for row in fresh["tensors"] if row["status"] == "fresh"] == ["7.weight", "7.bias"]
+
+
+def test_its_own_graph_leaves_fresh_what_is_asked_to() -> None:
+    made = teacher(spec())
+    mapping = convert(made, itself(made), Settings(head="fresh", shortcuts="fresh"), PROVENANCE).checkpoint.mapping
+    fresh = {row["target"]: row["reason"] for row in mapping["tensors"] if row["status"] == "fresh"}
+    assert fresh["fc.bias"] == "the head was asked to stay fresh"
+    assert fresh["layer2.0.downsample.1.running_mean"] == "shortcuts were asked to stay fresh"
+    assert len(fresh) == 2 + 5
+
+
+def test_what_to_be_careful_of_is_recorded() -> None:
+    made = gated()
+    told = [caution["reason"] for caution in convert(made, itself(made), Settings(), PROVENANCE).checkpoint.mapping["cautions"]]
+    assert any("are silu" in reason for reason in told)
+    assert any("gates that stay gates: 1 (sigmoid)" in reason for reason in told)
+
+
+def test_a_file_of_pairs_decides_and_is_recorded_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('default = "prefix"\n"stage1.block1" = "stage2.block2"\n')
+    mapping = convert(teacher(spec()), target(), Settings(match=str(tmp_path / "mine.toml")), PROVENANCE).checkpoint.mapping
+    pairs = {pair["target"]: (pair["source"], pair["source_stage"]) for pair in mapping["pairs"]}
+    assert pairs["stage1.block1"] == ("stage2.block2", 1)
+    assert mapping["settings"]["match"] == "mine.toml"
+    first = next(row for row in mapping["tensors"] if row["target"] == "layer1.1.conv1.weight")
+    assert first["source"] == "module.layer2.2.conv1.weight"
+
+
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        save(tmp_path / name, convert(teacher(spec()), target(), "thin", Settings(), PROVENANCE).checkpoint)
+        save(tmp_path / name, convert(teacher(spec()), target(), Settings(), PROVENANCE).checkpoint)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_the_settings_are_recorded_with_those_of_the_target() -> None:
     built = {"downsample": "projection"}
-    recorded = convert(teacher(spec()), target(), "thin", Settings(seed=3), PROVENANCE, built).checkpoint.mapping["settings"]
+    recorded = convert(teacher(spec()), target(**built), Settings(seed=3), PROVENANCE).checkpoint.mapping["settings"]
     assert recorded == {**built, "match": "relative", "scale": "none", "shortcuts": "init", "head": "fresh", "seed": 3}
 
 
 def test_the_seed_draws_what_is_fresh_and_nothing_else() -> None:
-    one, two = (convert(teacher(spec()), target(), "thin", Settings(seed=seed), PROVENANCE).checkpoint for seed in (0, 1))
+    one, two = (convert(teacher(spec()), target(), Settings(seed=seed), PROVENANCE).checkpoint for seed in (0, 1))
     differ = {name for name in one.tensors if not torch.equal(one.tensors[name], two.tensors[name])}
     assert differ
     assert differ <= {row["target"] for row in one.mapping["tensors"] if row["source"] is None}
@@ -67,7 +151,7 @@ def test_preserve_scaling_makes_a_wider_copy_that_computes_the_same_features() -
     made = teacher(spec(shortcut="pad"))
     wide = network(spec(widths=(8, 16), shortcut="pad"))
     settings = Settings(scale="preserve")
-    checkpoint = convert(made, wide, "wide", settings, PROVENANCE).checkpoint
+    checkpoint = convert(made, Target("wide", wide.graph), settings, PROVENANCE).checkpoint
     images = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         theirs = build(made.graph, made.tensors).eval()
@@ -78,7 +162,7 @@ def test_preserve_scaling_makes_a_wider_copy_that_computes_the_same_features() -
 
 def test_unread_tensors_of_the_file_are_listed() -> None:
     made = replace(teacher(spec()), unread={"bn1.num_batches_tracked": "counter"})
-    unused = convert(made, target(), "thin", Settings(), PROVENANCE).checkpoint.mapping["unused"]
+    unused = convert(made, target(), Settings(), PROVENANCE).checkpoint.mapping["unused"]
     assert {"source": "bn1.num_batches_tracked", "reason": "counter"} in unused
 
 
@@ -86,7 +170,7 @@ def test_a_teacher_that_is_not_finite_is_refused() -> None:
     made = teacher(spec())
     made.tensors["layer1.0.conv1.weight"][0, 0] = torch.nan
     with pytest.raises(UserError, match="finite"):
-        convert(made, target(), "thin", Settings(), PROVENANCE)
+        convert(made, target(), Settings(), PROVENANCE)
 
 
 def test_unknown_settings_are_refused() -> None:
@@ -97,9 +181,9 @@ def test_unknown_settings_are_refused() -> None:
         (Settings(match="best"), "unknown match rule"),
     ):
         with pytest.raises(UserError, match=told):
-            convert(teacher(spec()), target(), "thin", settings, PROVENANCE)
+            convert(teacher(spec()), target(), settings, PROVENANCE)
 
 
 def test_the_metadata_is_plain_json() -> None:
-    metadata = convert(teacher(spec()), target(), "thin", Settings(), PROVENANCE).checkpoint.metadata()
+    metadata = convert(teacher(spec()), target(), Settings(), PROVENANCE).checkpoint.metadata()
     assert json.loads(json.dumps(metadata)) == metadata

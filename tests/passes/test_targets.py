@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from idsnn_convert.passes.targets import TARGETS, build_target, choose_downsample, target_spec
+from idsnn_convert.passes.targets import TARGETS, build_target, choose_downsample, target_for, target_label, target_spec
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.ops import check
 from tests.passes import made
@@ -63,6 +66,22 @@ def test_the_small_family_pads_where_the_teachers_shortcuts_have_no_weights(name
     assert choose_downsample(name, made.network(made.spec(shortcut=theirs)).graph) == expected
 
 
+@pytest.mark.parametrize(
+    ("block", "expected"), [("sew-add", "pad"), ("ms", "pad"), ("sew-and", "projection"), ("sew-iand", "projection")]
+)
+def test_blocks_that_multiply_by_their_shortcut_never_pad(block: str, expected: str) -> None:
+    assert choose_downsample("resnet20", made.network(made.spec(shortcut="pad")).graph, block) == expected
+
+
+@pytest.mark.parametrize(("block", "sites"), [("spiking", 17), ("sew-add", 20), ("sew-and", 20), ("sew-iand", 20), ("ms", 17)])
+def test_kinds_of_block_differ_in_their_neurons_alone(block: str, sites: int) -> None:
+    """Eight blocks of two sites and one in stem or head; SEW: one on each of three projections too."""
+    target = build_target("resnet18", input_shape=(3, 32, 32), classes=10, block=block)
+    assert len(target.graph.of("activation")) == sites
+    plain = build_target("resnet18", input_shape=(3, 32, 32), classes=10)
+    assert {k: v.shape for k, v in target.tensors.items()} == {k: v.shape for k, v in plain.tensors.items()}
+
+
 @pytest.mark.parametrize(("size", "expected"), [(28, 3), (64, 3), (65, 7), (224, 7)])
 def test_the_stem_follows_the_image_size(size: int, expected: int) -> None:
     stem = target_spec("resnet18", input_shape=(3, size, size), classes=10).stem
@@ -96,6 +115,7 @@ def test_width_scales_channels_in_whole_groups() -> None:
         ({"name": "vgg"}, "Known: resnet8, resnet14"),
         ({"stem": "deep"}, "unknown stem 'deep'"),
         ({"downsample": "pool"}, "unknown downsample 'pool'"),
+        ({"block": "sew"}, "unknown block 'sew'\nKnown: spiking, sew-add"),
         ({"width": 0.0}, "width must be above 0"),
         ({"width": float("nan")}, "width must be above 0"),
         ({"input_shape": (3, 32, 48)}, "square images"),
@@ -113,3 +133,56 @@ def test_a_name_far_from_all_gets_the_list_alone() -> None:
     with pytest.raises(UserError) as told:
         target_spec("vgg", input_shape=(3, 32, 32), classes=10)
     assert "Did you mean" not in str(told.value)
+
+
+THEIRS = made.teacher(made.spec(shortcut="pad"))
+
+
+def test_a_named_target_says_how_it_was_built() -> None:
+    target = target_for(THEIRS, "resnet20", width=0.5, block="ms")
+    assert (target.name, target.same) == ("resnet20", False)
+    assert target.settings == {"stem": "auto", "downsample": "pad", "width": 0.5, "block": "ms"}
+    assert target.graph.input_shape == THEIRS.input_shape
+    assert target.graph.output_shape == (THEIRS.classes,)
+    assert target_for(THEIRS, "resnet20", downsample="projection").settings["downsample"] == "projection"
+
+
+def test_the_teachers_own_graph_is_a_target() -> None:
+    target = target_for(THEIRS, "same")
+    assert target.graph is THEIRS.graph
+    assert (target.name, target.same, target.settings) == (THEIRS.arch, True, {"target": "same"})
+
+
+def test_a_file_is_a_target(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("depths = [1, 1]\nwidths = [4, 6]\n")
+    target = target_for(THEIRS, str(file))
+    assert (target.name, target.same, target.settings) == ("mine", False, {"target": "mine.toml"})
+    assert [conv.attr("out_channels") for conv in target.graph.of("conv2d")] == [4, 4, 4, 6, 6, 6]
+
+
+@pytest.mark.parametrize("choice", [{"stem": "cifar"}, {"downsample": "pad"}, {"width": 2.0}, {"block": "ms"}])
+def test_choices_are_for_targets_with_a_name_of_their_own(tmp_path: Path, choice: dict[str, Any]) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("depths = [1]\nwidths = [4]\n")
+    (name,) = choice
+    for target, why in (("same", "takes all from the teacher"), (str(file), "is described by its file")):
+        with pytest.raises(UserError, match=rf"{why}, so its {name} cannot be chosen"):
+            target_for(THEIRS, target, **choice)
+
+
+def test_labels() -> None:
+    assert [target_label(name) for name in ("same", "resnet18")] == ["same", "resnet18"]
+    with pytest.raises(UserError, match="Did you mean resnet18"):
+        target_label("resnet-18")
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "nets/missing", "nets\\missing"])
+def test_a_missing_file_is_told_with_the_names_there_are(name: str) -> None:
+    with pytest.raises(UserError, match=r"missing.*: no such file\nOr a name: same, resnet8"):
+        target_label(name)
+
+
+def test_a_files_label_is_its_bare_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").touch()
+    assert target_label(str(tmp_path / "mine.toml")) == "mine"

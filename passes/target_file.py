@@ -1,0 +1,100 @@
+"""A target network described in a TOML file: for ``--target FILE.toml``.
+
+    name = "resnet10"            # optional; the file's name otherwise
+    block = "basic"              # or bottleneck, preact-basic, preact-bottleneck
+    depths = [1, 1, 1, 1]        # blocks in each stage
+    widths = [64, 128, 256, 512] # channels inside the blocks of each stage
+    outputs = [64, 128, 256, 512]# channels each stage gives: as widths, or 4 times as many for bottlenecks
+    strides = [1, 2, 2, 2]       # of each stage's first block: 1, then 2
+    shortcut = "projection"      # or conv, pad
+    residual = "plain"           # or sew-add, sew-and, sew-iand, ms
+
+    [stem]                       # optional, and so is each line of it
+    width = 64                   # as the first of widths
+    kernel = 3
+    stride = 1
+    padding = 1                  # half the kernel
+    pool = false
+
+Only depths and widths are needed. The rest of the keys are the attributes of
+:class:`idsnn_convert.passes.resnet.spec.ResNetSpec`. Classes and image size are the teacher's.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from idsnn_convert.passes.resnet.spec import BLOCKS, ResNetSpec, Stem
+from idsnn_convert.passes.toml_file import read_toml
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.graph import Shape
+
+OF_THE_TEACHER = ("classes", "in_channels", "input_size")
+MOST_BLOCKS = 1000
+"""Most blocks of a stage; a longer network is a slip of the keyboard."""
+
+WORDS: dict[Any, str] = {str: "text in quotes", int: "a whole number", bool: "true or false"}
+
+
+def read_target(path: Path, *, input_shape: Shape, classes: int) -> ResNetSpec:
+    """The network a file describes, for images of ``input_shape`` (C, H, W) and so many classes.
+
+    Raises:
+        UserError: if the file cannot be read, has a key that is unknown or a value of the wrong kind, or describes a network
+            that cannot be; naming the file, the key and the way out.
+    """
+    content = read_toml(path)
+    try:
+        return _spec(content, path.stem, input_shape, classes)
+    except UserError as error:
+        raise UserError(f"{path}: {error.problem}", hint=error.hint) from error
+
+
+def _spec(content: dict[str, Any], name: str, input_shape: Shape, classes: int) -> ResNetSpec:
+    stem = content.pop("stem", {})
+    if not isinstance(stem, dict):
+        raise UserError(f"stem is {stem!r}, not a table", hint="Write: [stem] on a line of its own, its keys below.")
+    described = _values(content, ResNetSpec, hidden=("stem", *OF_THE_TEACHER))
+    for key in ("depths", "widths"):
+        if key not in described:
+            raise UserError(f"{key} is missing", hint=f"Write one number a stage: {key} = [...].")
+    depths, widths, block = described["depths"], described["widths"], described.get("block", "basic")
+    if max(depths, default=0) > MOST_BLOCKS:
+        raise UserError(f"a stage of {max(depths):,} blocks is too long; at most {MOST_BLOCKS:,} are built")
+    entry = _values(stem, Stem, where="stem.")
+    entry = {"width": widths[0] if widths else 0, "padding": entry.get("kernel", 3) // 2, **entry}
+    within = described.get("residual", "plain") != "plain" or block.startswith("preact")
+    defaults: dict[str, Any] = {
+        "name": name,
+        "outputs": tuple(width * (4 if BLOCKS.get(block) == 3 else 1) for width in widths),
+        "strides": (1,) + (2,) * (len(depths) - 1),
+        "after_add": "none" if within else "block",
+    }
+    images = {"classes": classes, "in_channels": input_shape[0], "input_size": input_shape[1]}
+    return ResNetSpec(**{**defaults, **described, **images, "stem": Stem(**entry)})
+
+
+def _values(content: Mapping[str, Any], kind: type, hidden: tuple[str, ...] = (), where: str = "") -> dict[str, Any]:
+    """The keys of ``content``, each held against the attribute of ``kind`` it sets; lists become tuples."""
+    hints = get_type_hints(kind)
+    known = [key for key in hints if key not in hidden]
+    found = {}
+    for key, value in content.items():
+        if key in OF_THE_TEACHER:
+            raise UserError(f"{key} is not the file's to say: it is the teacher's", hint="Leave it out.")
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            meant = f"Did you mean {where}{close[0]}? " if close else ""
+            raise UserError(f"unknown key {where + key!r}", hint=f"{meant}Known: {', '.join(known)}.")
+        if hints[key] in WORDS:
+            if type(value) is not hints[key]:
+                raise UserError(f"{where}{key} must be {WORDS[hints[key]]}, not {value!r:.60}")
+            found[key] = value
+        elif isinstance(value, list) and all(type(item) is int for item in value):
+            found[key] = tuple(value)
+        else:
+            raise UserError(f"{where}{key} must be a list of whole numbers, not {value!r:.60}")
+    return found
