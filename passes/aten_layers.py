@@ -125,12 +125,16 @@ def softmax(b: Builder, site: Site, x: Map, dim: int, *_: object, **__: object) 
     return b.add(site, "gate", (x,), {"kind": "softmax", "dim": axis})
 
 
-def hardtanh(b: Builder, site: Site, x: Map, low: float | None = -1, high: float | None = 1) -> Map:
+def clamp(b: Builder, site: Site, x: Map, min: float | None = None, max: float | None = None) -> Map:
     known: dict[tuple[float | None, float | None], str] = {(0, 6): "relu6", (0, None): "relu"}
-    kind = known.get((low, high))
+    kind = known.get((min, max))
     if kind is None:
-        raise UnsupportedError(f"a clamp to [{low}, {high}] is no known activation", "Use ReLU or ReLU6.")
+        raise UnsupportedError(f"a clamp to [{min}, {max}] is no known activation", "Use ReLU or ReLU6.")
     return b.add(site, "activation", (x,), {"kind": kind})
+
+
+def hardtanh(b: Builder, site: Site, x: Map, min_val: float = -1, max_val: float = 1) -> Map:
+    return clamp(b, site, x, min_val, max_val)
 
 
 def leaky_relu(b: Builder, site: Site, x: Map, negative_slope: float = 0.01) -> Map:

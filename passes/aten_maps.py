@@ -84,9 +84,7 @@ def constant_pad_nd(b: Builder, site: Site, x: Map, pads: Sequence[int], value: 
     return pad(b, site, x, pads, "constant", value)
 
 
-def slice_(
-    b: Builder, site: Site, x: Map, dim: int = 0, start: int | None = None, stop: int | None = None, step: int = 1
-) -> Map:
+def slice_(b: Builder, site: Site, x: Map, dim: int = 0, start: int | None = None, stop: Any = None, step: int = 1) -> Map:
     dim %= len(x.shape) + 1
     if dim == 0:
         if start in (None, 0) and step == 1 and (stop is None or stop is BATCH or stop >= 1 << 60):
