@@ -19,7 +19,7 @@ COMMANDS = {
 }
 """Name of a subcommand (its module in ``idsnn_convert.commands``) -> its line in the overview."""
 
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
 
 class Told(click.ClickException):

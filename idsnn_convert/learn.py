@@ -93,7 +93,7 @@ def decide_normalisation(opened: Checkpoint | Teacher, dataset: Dataset, overrid
         return Normalised(parse(override), "as asked")
     if isinstance(opened, Checkpoint) and opened.normalisation is not None:
         return Normalised(from_json(opened.normalisation), "as the checkpoint was trained")
-    choice = choose_normalisation(opened.graph, opened.tensors, _remembered(dataset))
+    choice = choose_normalisation(opened.graph, opened.tensors, remembered(dataset))
     if choice.best is not None and choice.clear:
         return Normalised(choice.best.normalisation, _fit_told(choice.describe()))
     usual = default_for(dataset.name)
@@ -103,7 +103,7 @@ def decide_normalisation(opened: Checkpoint | Teacher, dataset: Dataset, overrid
     return Normalised(choice.best.normalisation, _fit_told(choice.describe()) + "; --normalisation overrides")
 
 
-def _remembered(dataset: Dataset) -> Split:
+def remembered(dataset: Dataset) -> Split:
     """The images a network was trained on; the test images, which are like them, where only those are there."""
     try:
         return dataset.train

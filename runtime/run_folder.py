@@ -96,7 +96,7 @@ def open_run(path: Path, resume: bool) -> Iterator[RunFolder]:
     """
     folder = RunFolder(path)
     if resume and not folder.state.exists():
-        raise UserError(f"{path} holds no run to resume", hint="Leave out resuming to start one there.")
+        raise UserError(f"{path} holds no run to resume", hint="Leave out --resume to start one there.")
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / ".lock").open("w")
@@ -108,5 +108,5 @@ def open_run(path: Path, resume: bool) -> Iterator[RunFolder]:
         except BlockingIOError as error:
             raise UserError(f"another process is training in {path}", hint="Wait for it, or name another folder.") from error
         if not resume and (found := [file.name for file in (folder.state, folder.metrics, folder.last) if file.exists()]):
-            raise UserError(f"{path} already holds a run ({found[0]})", hint="Resume it, or name another folder.")
+            raise UserError(f"{path} already holds a run ({found[0]})", hint="Resume it (--resume), or name another folder.")
         yield folder

@@ -11,9 +11,9 @@ from idsnn_convert.commands import options
 
 EXAMPLES = """\b
 Examples:
-  idsnn train student.safetensors --teacher resnet32.th --data cifar10:data --out run
-  idsnn train student.safetensors --recipe init-only --data cifar10:data --out run2
-  idsnn train student.safetensors --teacher resnet32.th --data cifar10:data --out run --resume
+  idsnn train s.safetensors --teacher resnet32.th --data cifar10:data --out a
+  idsnn train s.safetensors --recipe init-only --data cifar10:data --out b
+  idsnn train s.safetensors --recipe init-only --data cifar10:d --out b --resume
 """
 
 

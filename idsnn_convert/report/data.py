@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
+from idsnn_convert.examine import Diagnosis
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint
@@ -94,3 +96,20 @@ def described_teacher(teacher: Teacher) -> dict[str, Any]:
 def _shortcut(teacher: Teacher, names: tuple[str, ...]) -> str:
     ops = [teacher.graph[name].op for name in names]
     return "identity" if not ops else "projection" if "conv2d" in ops else "+".join(ops)
+
+
+def diagnosed(found: Diagnosis) -> dict[str, Any]:
+    """What ``idsnn doctor`` found."""
+    wrong = found.first_wrong
+    return {
+        "converts": not found.problems,
+        "problems": [asdict(problem) for problem in found.problems],
+        "cautions": [asdict(caution) for caution in found.cautions],
+        "assumptions": list(found.teacher.assumptions) if found.teacher else [],
+        "normalisations": [
+            {**fit.normalisation.to_json(), "off_by": fit.fit, "crop_padding": fit.crop_padding}
+            for fit in (found.choice.fits if found.choice else ())
+        ],
+        "batch_norms": [asdict(layer) for layer in found.layers],
+        "first_disagreeing_batch_norm": wrong.node if wrong else None,
+    }

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from idsnn_convert.report.progress import TrainingBar, counting, tell
+
+RECORD = {
+    "epoch": 3,
+    "train_loss": 1.25,
+    "train_top1_percent": 50.0,
+    "test_top1_percent": 60.0,
+    "lr": 0.05,
+    "train_seconds": 10.0,
+    "test_seconds": 2.0,
+}
+
+
+def test_progress_goes_to_stderr_and_escapes_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("a \x1b[31m[bold]b[/]")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "a \\x1b[31m[bold]b[/]\n"
+
+
+def test_a_run_that_no_terminal_watches_leaves_one_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    with TrainingBar() as bar:
+        for batch in range(1, 5):
+            bar.batch(3, 5, batch, 4, 1.3)
+        bar.epoch(RECORD)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == ["epoch   3  loss 1.2500  train 50.00 %  test 60.00 %  lr 0.05  12 s"]
+
+
+def test_counting_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with counting("evaluating") as progress:
+        progress(3, 10)
+    assert capsys.readouterr() == ("", "")

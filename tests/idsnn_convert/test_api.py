@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from idsnn_convert.api import convert, converted, open_file
+from idsnn_convert.passes.convert import Settings
+from idsnn_convert.passes.load import load_teacher
+from idsnn_convert.passes.types import Teacher
+from idsnn_convert.runtime.checkpoint import Checkpoint, read
+from idsnn_convert.runtime.errors import UserError
+from tests.idsnn_convert import files
+
+
+def test_convert_gives_the_path_and_what_it_wrote(tmp_path: Path) -> None:
+    place, checkpoint = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s", settings=Settings(time_steps=2))
+    assert place == tmp_path / "s"
+    assert read(place).metadata() == checkpoint.metadata()
+    assert checkpoint.time_steps == 2
+    assert checkpoint.provenance["converter"] == "idsnn-convert"
+
+
+def test_converted_writes_nothing(tmp_path: Path) -> None:
+    teacher = load_teacher(files.teacher(tmp_path / "net.pth"))
+    assert converted(teacher, "resnet8", Settings()).neurons
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_files_are_told_apart_by_content(tmp_path: Path) -> None:
+    convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s.pth")
+    assert isinstance(open_file(tmp_path / "s.pth"), Checkpoint)
+    assert isinstance(open_file(tmp_path / "net.pth"), Teacher)
+
+
+def test_a_failed_conversion_leaves_nothing(tmp_path: Path) -> None:
+    teacher = files.teacher(tmp_path / "net.pth")
+    with pytest.raises(UserError):
+        convert(teacher, "resnet8", tmp_path / "s", settings=Settings(match="best"))
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_padding_follows_the_teachers_shortcuts(tmp_path: Path) -> None:
+    projected = load_teacher(files.teacher(tmp_path / "net.pth"))
+    settings = converted(projected, "resnet8", Settings()).mapping["settings"]
+    assert settings["downsample"] == "projection"
+    assert converted(projected, "resnet8", Settings(), downsample="pad").mapping["settings"]["downsample"] == "pad"
