@@ -11,9 +11,9 @@ from idsnn_convert.commands import options
 
 EXAMPLES = """\b
 Examples:
-  idsnn train s.safetensors --teacher resnet32.th --data cifar10:data --out a
-  idsnn train s.safetensors --recipe init-only --data cifar10:data --out b
-  idsnn train s.safetensors --recipe init-only --data cifar10:d --out b --resume
+  idsnn train student.safetensors --teacher net.th --data cifar10:data --out a
+  idsnn train student.safetensors --recipe baseline --data cifar10:data --out b
+  idsnn train (as before) --resume
 """
 
 
