@@ -231,22 +231,27 @@ def _entries(plan: StagePlan, target: Graph, source: Graph, links: Mapping[str, 
                 rule = "copy" if theirs == shape else "loop"
                 entries.append(TensorMap(name, shape, link.place, rule, f"{link.source.name}.{slot}", theirs))
     used = {entry.source for entry in entries}
+    untaken = _untaken(plan)
     unused = {}
     for node in source:
         for slot in OPS[node.op].tensors(node):
             if (name := f"{node.name}.{slot}") not in used:
-                unused[name] = _why_unused(plan, node, slot, used, head)
+                unused[name] = _why_unused(node, slot, used, untaken, "" if node.name not in plan.source.head else head)
     return WeightMap(tuple(entries), unused)
 
 
-def _why_unused(plan: StagePlan, node: Node, slot: str, used: Collection[str | None], head: str) -> str:
+def _untaken(plan: StagePlan) -> dict[str, str]:
+    """Name of each node in a source block that no target block takes -> why not."""
+    taken = {pair.source.name for pair in plan.pairs}
+    left = [block for block in plan.source.blocks if block.name not in taken]
+    reasons = {block.name: f"no target block takes {block.name} under the {plan.rule} rule" for block in left}
+    return {name: reasons[block.name] for block in left for name in (*block.branch, *block.shortcut, *block.after)}
+
+
+def _why_unused(node: Node, slot: str, used: Collection[str | None], untaken: Mapping[str, str], head: str) -> str:
+    """``head``: what became of the head, if ``node`` is in it."""
     if slot == "bias" and f"{node.name}.weight" in used:
         return "the target's layer has no bias"
-    if node.name in plan.source.head:
+    if head:
         return "the head stays fresh" if head == "fresh" else "the target's head has no such layer"
-    for block in plan.source.blocks:
-        if node.name in (*block.branch, *block.shortcut, *block.after):
-            taken = any(pair.source == block for pair in plan.pairs)
-            if not taken:
-                return f"no target block takes {block.name} under the {plan.rule} rule"
-    return "the target has no layer for it"
+    return untaken.get(node.name, "the target has no layer for it")

@@ -52,6 +52,11 @@ def test_each_defect_fails_its_own_check(parts: dict[str, Any]) -> None:
     assert "one neuron per activation site" in failed({**parts, "ann": fewer})
 
 
+def test_large_values_are_finite_though_their_sum_is_not(parts: dict[str, Any]) -> None:
+    parts["tensors"]["fc.bias"] = torch.full((5,), 3e38)
+    demand(verify(**parts))
+
+
 def test_a_failed_check_is_refused_with_what_was_found(parts: dict[str, Any]) -> None:
     parts["tensors"]["fc.bias"][0] = torch.nan
     with pytest.raises(UserError, match=r"not written: all values are finite: 1 tensors with NaN"):
