@@ -11,8 +11,8 @@ from idsnn_convert.commands import options
 
 EXAMPLES = """\b
 Examples:
-  idsnn train student.safetensors --teacher net.th --data cifar10:data --out a
-  idsnn train student.safetensors --recipe baseline --data cifar10:data --out b
+  idsnn train student.safetensors --teacher net.th --data cifar10:dir --out a
+  idsnn train student.safetensors --recipe baseline --data cifar10:dir --out b
   idsnn train (as before) --resume
 """
 
