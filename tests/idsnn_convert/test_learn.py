@@ -14,6 +14,7 @@ from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.runtime.checkpoint import read
 from idsnn_convert.runtime.data import open_dataset
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.normalisation import KNOWN
 from tests.idsnn_convert import files
 
@@ -53,7 +54,7 @@ def test_the_test_images_do_where_the_training_images_are_missing(tmp_path: Path
 
 
 def test_compiled_and_plain_evaluation_agree(tmp_path: Path) -> None:
-    if not learn.can_compile(torch.device("cpu")):
+    if not can_compile(torch.device("cpu")):
         pytest.skip("no C++ compiler here")
     spec = files.data(tmp_path / "data")
     place, _ = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
