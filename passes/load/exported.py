@@ -22,7 +22,7 @@ import torch
 from torch.export import ExportedProgram
 
 from idsnn_convert.passes.load.torch_file import check_records, damaged
-from idsnn_convert.passes.load.traced import traced_teacher
+from idsnn_convert.passes.load.traced import at, traced_teacher
 from idsnn_convert.passes.load.types import Request
 from idsnn_convert.passes.trace import canonical
 from idsnn_convert.passes.types import Teacher
@@ -49,10 +49,10 @@ FREE = ("as_string", "guards_code", "metadata")
 
 SYMBOL = re.compile(r"Symbol\('[a-z]+\d+'")
 EXPRESSION = re.compile(r"(?:[A-Z][A-Za-z]*(?=\()|(?:positive|nonnegative|integer)(?==True)|(?<==)True|-?\d+|[(),= ])*")
-FUNCTIONS = frozenset(
-    "Symbol Integer Rational Add Mul Max Min Mod PythonMod FloorDiv CleanDiv CeilDiv Equality Unequality StrictLessThan LessThan"
-    " StrictGreaterThan GreaterThan And Or Not".split()
-)
+FUNCTIONS = {
+    "Symbol", "Integer", "Rational", "Add", "Mul", "Max", "Min", "Mod", "PythonMod", "FloorDiv", "CleanDiv", "CeilDiv",
+    "Equality", "Unequality", "StrictLessThan", "LessThan", "StrictGreaterThan", "GreaterThan", "And", "Or", "Not",
+}  # fmt: skip
 """What an expression of sizes may call."""
 
 TREES = ("in_spec", "out_spec", "treespec")
@@ -79,7 +79,7 @@ def load_exported(request: Request) -> Teacher:
         facts = {"path": str(path), "sha256": request.sha256, "form": "exported program", "family": "torch.export program"}
         return traced_teacher(traced, program.state_dict, **facts, arch=request.arch)
     except UserError as error:
-        raise UserError(f"{path}: {error.problem}", hint=error.hint) from error
+        raise at(path, error) from error
 
 
 def read_program(path: Path) -> ExportedProgram:

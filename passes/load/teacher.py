@@ -13,8 +13,11 @@ from idsnn_convert.passes.families import Candidate, recognise
 from idsnn_convert.passes.known import trace_known
 from idsnn_convert.passes.load.detect import detect, refusal
 from idsnn_convert.passes.load.exported import load_exported
+from idsnn_convert.passes.load.onnx.teacher import load_onnx
+from idsnn_convert.passes.load.pickled_module import is_library_module, load_pickled
 from idsnn_convert.passes.load.safetensors_file import read_safetensors
 from idsnn_convert.passes.load.torch_file import read_archive, read_legacy
+from idsnn_convert.passes.load.torchscript import load_torchscript
 from idsnn_convert.passes.load.types import Request
 from idsnn_convert.passes.load.unwrap import State, find_state
 from idsnn_convert.passes.load.weights import dtype_name, usable
@@ -35,11 +38,19 @@ def _state_dict(read: Callable[[Path], Any], form: str) -> Callable[[Request], T
     return load
 
 
+def _archive(request: Request) -> Teacher:
+    """A torch.save archive holds a state dict or, less often, a whole model."""
+    read = load_pickled if is_library_module(request.path) else _state_dict(read_archive, "state dict")
+    return read(request)
+
+
 LOADERS: dict[str, Callable[[Request], Teacher]] = {
-    "torch archive": _state_dict(read_archive, "state dict"),
+    "torch archive": _archive,
     "legacy torch": _state_dict(read_legacy, "state dict"),
     "safetensors": _state_dict(read_safetensors, "safetensors"),
+    "TorchScript": load_torchscript,
     "exported program": load_exported,
+    "ONNX": load_onnx,
 }
 """A form, as :func:`idsnn_convert.passes.load.detect.detect` names it -> its loader."""
 

@@ -6,6 +6,7 @@ import io
 import pickletools
 import warnings
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,10 @@ _BUILT_IN_HOSTILE = frozenset(
 )
 
 
+LIBRARIES = ("torch.nn.modules.", "torchvision.models.", "torchvision.ops.", "timm.models.", "timm.layers.")
+"""Where the classes of a whole model must come from for it to be read: what their dotted names begin with."""
+
+
 class Skipped:
     """Stands in for a value that checkpoints often carry beside their weights; takes anything and keeps nothing."""
 
@@ -48,11 +53,21 @@ STAND_INS: tuple[str, ...] = (
 """Settings and scores beside the weights: read as :class:`Skipped`, so that the real class is never called."""
 
 
-def read_archive(path: Path) -> Any:
-    """The object in a torch.save archive (a zip).
+def read_archive(path: Path, classes: Sequence[type] = ()) -> Any:
+    """The object in a torch.save archive (a zip); of other classes than tensors and containers, it may hold ``classes``.
 
     Raises:
         UserError: if the archive is damaged, packed, or names other Python objects than tensors and containers.
+    """
+    check_archive(path)
+    return _read(path, classes)
+
+
+def check_archive(path: Path) -> None:
+    """Holds a torch.save archive's records and its pickle's protocol against what torch.save writes.
+
+    Raises:
+        UserError: at the first that differs.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -63,7 +78,6 @@ def read_archive(path: Path) -> Any:
         raise damaged(path, error) from error
     for start in starts:
         _check_protocol(path, start)
-    return _read(path)
 
 
 def read_legacy(path: Path) -> Any:
@@ -75,22 +89,31 @@ def read_legacy(path: Path) -> Any:
     return _read(path)
 
 
-def check_records(path: Path, records: list[zipfile.ZipInfo]) -> None:
-    """torch.save stores records as they are; a packed one may unpack to any size, and no tensor needs that."""
+def check_records(path: Path, records: list[zipfile.ZipInfo], packed: Callable[[str], bool] = lambda name: False) -> None:
+    """torch.save stores records as they are; a packed one may unpack to any size, and no tensor needs that.
+
+    ``packed`` names the records that may be compressed all the same.
+
+    Raises:
+        UserError: at a record that is compressed, stands there twice, is too long, or longer than the file.
+    """
     seen: set[str] = set()
     for record in records:
         name = f"{path}: its record {record.filename!r}"
         if record.filename in seen:
             raise UserError(f"{name} stands there twice; torch.save does not write such files")
         seen.add(record.filename)
-        if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
+        stored = record.compress_type == zipfile.ZIP_STORED and record.compress_size == record.file_size
+        if not stored and not packed(record.filename):
             raise UserError(
                 f"{name} is compressed ({record.compress_size:,} bytes for {record.file_size:,}), as torch.save never does",
                 hint="It was not read. If you packed it yourself, unpack it and save it with torch.save.",
             )
         if record.filename.endswith("/data.pkl") and record.file_size > LARGEST_PICKLE:
             raise UserError(f"{name}, its description, is {record.file_size:,} bytes long; at most {LARGEST_PICKLE:,} are read")
-    if (total := sum(record.file_size for record in records)) > path.stat().st_size:
+    if (
+        total := sum(record.compress_size if packed(record.filename) else record.file_size for record in records)
+    ) > path.stat().st_size:
         raise UserError(f"{path}: its records claim {total:,} bytes, more than the file has")
 
 
@@ -103,9 +126,9 @@ def _check_protocol(path: Path, start: bytes) -> None:
         )
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, classes: Sequence[type] = ()) -> Any:
     """No memory map: a record's size is compared with its tensor's only when the record is read."""
-    allowed: list[Any] = [(Skipped, name) for name in STAND_INS]
+    allowed: list[Any] = [*classes, *((Skipped, name) for name in STAND_INS)]
     with safe_globals(allowed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whatever torch warns of, either the tensors come out or an error does
         try:
@@ -166,7 +189,8 @@ def _as_archive(data: bytes) -> BinaryIO:
 
 
 def _refused(path: Path, foreign: list[str]) -> UserError:
-    named = ", ".join(foreign[:8]) + (f" and {len(foreign) - 8} more" if len(foreign) > 8 else "")
+    culprits = [name for name in foreign if not name.startswith(LIBRARIES)] or foreign
+    named = ", ".join(culprits[:8]) + (f" and {len(culprits) - 8} more" if len(culprits) > 8 else "")
     if any(name.partition(".")[0] in HOSTILE or name in _BUILT_IN_HOSTILE for name in foreign):
         return UserError(
             f"{path} asks Python for {named}: loading it the usual way could run commands. Nothing was executed",
@@ -178,5 +202,6 @@ def _refused(path: Path, foreign: list[str]) -> UserError:
     return UserError(
         f"{path} holds {'a whole model object' if whole else 'other Python objects than weights'}; "
         f"it asks Python for {named}. Nothing was executed",
-        hint=f"Save the weights alone where the file was made, if you trust it: {steps}",
+        hint=f"Save the weights alone where the file was made, if you trust it: {steps}"
+        + (". Whole models are read if all their classes are torch's, torchvision's or timm's." if whole else ""),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -113,6 +114,12 @@ def image_shape(parts: Iterable[Any], input_size: int | None) -> tuple[Shape, tu
     size = 28 if channels == 1 else 224 if stride > 1 else 32
     behind = "for images of one channel" if channels == 1 else f"behind a {kernel}x{kernel} convolution of stride {stride}"
     return (channels, size, size), (f"The images are {size}x{size}, as usual {behind}.",)
+
+
+def at(path: Path, error: UserError) -> UserError:
+    """The error, told with the file it is of; ``FILE`` in its hint becomes the path too."""
+    problem = error.problem if error.problem.startswith(str(path)) else f"{path}: {error.problem}"
+    return UserError(problem, hint=error.hint and error.hint.replace("FILE", repr(str(path))))
 
 
 def _checked(shape: Shape) -> Shape:

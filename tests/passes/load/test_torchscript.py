@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from idsnn_convert.passes.load import load_teacher
+from idsnn_convert.passes.load.torchscript import is_plain, read_script
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.network import build
+from tests.passes.replicas import lively
+
+
+class Block(nn.Module):
+    """A block as torchvision writes it: one ReLU called twice, a shortcut that may be None."""
+
+    def __init__(self, cin: int, cout: int, shortcut: nn.Module | None) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(cin, cout, 3, 2, 1, bias=False), nn.BatchNorm2d(cout)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn1(self.conv1(self.relu(x)))
+        if self.downsample is not None:
+            x = self.downsample(x)
+        out += x
+        return self.relu(out)
+
+
+class Saved(nn.Module):
+    """It saves a tensor where it is told."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.save(x, "made")
+        return x
+
+
+class Restored(nn.Module):
+    """It computes something when it is loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x = torch.ones(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.x
+
+    @torch.jit.export
+    def __getstate__(self) -> Tensor:
+        return self.x
+
+    @torch.jit.export
+    def __setstate__(self, state: Tensor) -> None:
+        self.x = state * 2
+        self.training = False
+
+
+def residual() -> nn.Module:
+    shortcut = nn.Sequential(nn.Conv2d(4, 8, 1, 2, bias=False), nn.BatchNorm2d(8))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    return lively(nn.Sequential(nn.Conv2d(3, 4, 3, 1, 1), Block(4, 8, shortcut), head))
+
+
+def saved(module: nn.Module, path: Path, traced: Tensor | None = None) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates TorchScript; its files remain
+        script: Any = torch.jit.script(module) if traced is None else torch.jit.trace(module, traced)
+        script.save(str(path))
+    return path
+
+
+@pytest.mark.parametrize("traced", [False, True], ids=["scripted", "traced"])
+def test_a_module_is_read_with_its_own_graph(traced: bool, tmp_path: Path) -> None:
+    module, images = residual(), torch.randn(2, 3, 32, 32)
+    teacher = load_teacher(saved(module, tmp_path / "a.onnx", images if traced else None))
+    assert (teacher.form, teacher.family, teacher.arch) == ("TorchScript", "TorchScript Sequential", "resnet(1)")
+    assert teacher.assumptions == ("The images are 32x32, as usual behind a 3x3 convolution of stride 1.",)
+    assert {*teacher.keys.values(), *teacher.unread} == set(module.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(build(teacher.graph, teacher.tensors).eval()(images), module(images))
+
+
+def test_a_size_that_does_not_fit_is_told_with_the_way_out(tmp_path: Path) -> None:
+    path = saved(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 5)), tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"a\.pt: torch .* cannot convert its TorchScript for images \(3, 32, 32\)") as told:
+        load_teacher(path)
+    assert "give it as the input size" in str(told.value)
+    assert f"torch.jit.load({str(path)!r}).state_dict()" in str(told.value)
+    assert load_teacher(path, input_size=8).input_shape == (3, 8, 8)
+
+
+def test_calls_that_are_no_tensor_operations_are_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = saved(Saved(), tmp_path / "a.pt")
+    with pytest.raises(UserError, match="its TorchScript calls aten::save, which have no canonical form"):
+        load_teacher(path)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_method_that_runs_at_loading_is_refused(tmp_path: Path) -> None:
+    path = saved(Restored(), tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"holds a method that runs when it is loaded \(__setstate__\)\. Nothing was executed"):
+        load_teacher(path)
+
+
+def repacked(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    with zipfile.ZipFile(path) as archive:
+        records = [(info, archive.read(info)) for info in archive.infolist()]
+    with zipfile.ZipFile(path, "w") as archive:
+        for info, data in records:
+            archive.writestr(info.filename, change(info.filename, data), info.compress_type)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ending", "change", "message"),
+    [
+        ("data.pkl", lambda data: data.replace(b"__torch__.", b"__torch__.torch.classes.", 1), r"a C\+\+ object"),
+        ("modules/container", lambda data: data[:80], "cannot read it"),
+        ("constants.pkl", lambda data: b"", "cannot read it"),
+        ("modules/container", lambda data: data + b"#" * (17 << 20), "bytes long; at most 16,777,216 are read"),
+    ],
+)
+def test_a_damaged_or_foreign_record_is_refused(ending: str, change: Any, message: str, tmp_path: Path) -> None:
+    path = saved(nn.Sequential(nn.Conv2d(3, 2, 3)), tmp_path / "a.pt")
+    repacked(path, lambda name, data: change(data) if ending in name and not name.endswith("debug_pkl") else data)
+    with pytest.raises(UserError, match=message):
+        read_script(path)
+
+
+def test_packed_weights_are_refused(tmp_path: Path) -> None:
+    path = saved(nn.Sequential(nn.Conv2d(3, 2, 3)), tmp_path / "a.pt")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data/9", bytes(1000))
+    with pytest.raises(UserError, match=r"^[^:]*: its record 'a/data/9' is compressed"):
+        load_teacher(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain"),
+    [
+        ("aten::relu_", True),
+        ("aten::__getitem__", True),
+        ("prim::If", True),
+        ("aten::save", False),
+        ("aten::from_file", False),
+        ("prim::Print", False),
+        ("quantized::conv2d", False),
+    ],
+)
+def test_plain_calls(kind: str, plain: bool) -> None:
+    assert is_plain(kind) is plain
