@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,6 +40,14 @@ def safe(text: object) -> str:
     return escape(printable(str(text)))
 
 
+def say(text: str) -> None:
+    """Foreign text of any length, indented, its further lines more so; words (paths, names of tensors) stay whole."""
+    out = console()
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    for line in textwrap.wrap(printable(text), out.width, initial_indent="  ", subsequent_indent="    ", **whole):
+        out.print(line, markup=False, soft_wrap=True)
+
+
 def table(*columns: str, numbers: Iterable[str] = ()) -> Table:
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
@@ -52,7 +61,8 @@ def print_conversion(checkpoint: Checkpoint, written: Path) -> None:
     out = console()
     for check in checkpoint.mapping.get("checks", []):
         mark = "[green]ok[/]" if check["passed"] else "[red]failed[/]"
-        out.print(f"{mark} {safe(check['name'])}: {safe(check['found'])}, wanted {safe(check['wanted'])}")
+        wanted = "" if check["passed"] else f", wanted {check['wanted']}"
+        out.print(f"{mark} {safe(check['name'])}: {safe(check['found'])}{safe(wanted)}")
     out.print(f"\nWrote [bold]{safe(written)}[/] ({written.stat().st_size:,} bytes).", soft_wrap=True)
 
 
@@ -64,20 +74,22 @@ def print_mapping(checkpoint: Checkpoint) -> None:
     digest = str(teacher.get("sha256", ""))[:16]
     out.print(f"  file    {safe(teacher.get('file', '?'))}, {safe(teacher.get('form', '?'))}, sha256 {safe(digest)}")
     for assumption in teacher.get("assumptions", []):
-        out.print(f"  assumed {safe(assumption)}")
+        say(f"assumed {assumption}")
+    for warning in mapping.get("warnings", []):
+        say(f"be careful: {warning}")
     neurons, sites = len(checkpoint.neurons), mapping.get("activation_sites", "?")
     out.print(
         f"[bold]spiking {safe(mapping.get('target', '?'))}[/], T = {checkpoint.time_steps}, {checkpoint.encoder} encoding, "
         f"{neurons} {_neuron_kinds(checkpoint)} layers for {sites} sites"
     )
-    out.print("  " + ", ".join(f"{safe(key)} {safe(value)}" for key, value in settings.items()) + "\n")
+    say(", ".join(f"{key} {value}" for key, value in settings.items()))
+    out.print()
     rows = mapping.get("tensors", [])
     out.print(_places(mapping.get("pairs", []), rows))
     found = coverage(rows)
-    out.print(
-        f"From the teacher: {found['tensors']} of {found['of_tensors']} tensors ({found['percent_of_tensors']} %), "
-        f"{found['parameters']:,} of {found['of_parameters']:,} values ({found['percent_of_parameters']} %).\n"
-    )
+    out.print(f"From the teacher: {found['tensors']} of {found['of_tensors']} tensors ({found['percent_of_tensors']} %),")
+    say(f"{found['parameters']:,} of {found['of_parameters']:,} values ({found['percent_of_parameters']} %).")
+    out.print()
     _print_reasons("Fresh, drawn by the seed:", [(row["target"], row["reason"]) for row in rows if row["source"] is None])
     _print_reasons("Of the teacher, not used:", [(row["source"], row["reason"]) for row in mapping.get("unused", [])])
 
@@ -111,8 +123,8 @@ def _print_reasons(title: str, named: list[tuple[str, str]]) -> None:
         grouped.setdefault(reason, []).append(name)
     for reason, names in grouped.items():
         few = len(names) <= FEW_NAMES
-        told = ", ".join(map(safe, names)) if few else f"{safe(names[0])} ... {safe(names[-1])} ({len(names)} tensors)"
-        out.print(f"  {told}: {safe(reason)}")
+        told = ", ".join(names) if few else f"{names[0]} ... {names[-1]} ({len(names)} tensors)"
+        say(f"{told}: {reason}")
     out.print()
 
 

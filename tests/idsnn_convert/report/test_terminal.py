@@ -8,7 +8,15 @@ import pytest
 from idsnn_convert.api import convert
 from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.report.data import described_teacher
-from idsnn_convert.report.terminal import print_checkpoint, print_evaluation, print_json, print_mapping, print_teacher, safe
+from idsnn_convert.report.terminal import (
+    print_checkpoint,
+    print_evaluation,
+    print_json,
+    print_mapping,
+    print_teacher,
+    safe,
+    say,
+)
 from idsnn_convert.runtime.evaluate import Evaluation
 from tests.idsnn_convert import files
 
@@ -39,6 +47,14 @@ def test_the_mapping_counts_every_tensor(tmp_path: Path, capsys: pytest.CaptureF
     out = capsys.readouterr().out
     assert f"of {len(checkpoint.tensors)} tensors" in out
     assert "fc.weight, fc.bias" in out
+
+
+def test_long_lines_are_wrapped_between_words_and_indented(capsys: pytest.CaptureFixture[str]) -> None:
+    say("[red]" + "word " * 30 + "x" * 90)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("  [red]word")
+    assert all(line.startswith("    ") and len(line) <= 80 for line in lines[1:-1])
+    assert lines[-1] == "    " + "x" * 90
 
 
 def test_an_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
