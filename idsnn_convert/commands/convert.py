@@ -12,7 +12,7 @@ from idsnn_convert.commands import options
 EXAMPLES = """\b
 Examples:
   idsnn-convert resnet34.pth --target resnet18
-  idsnn-convert resnet32.th --target resnet20 --time-steps 6 -o student.safetensors
+  idsnn-convert resnet32.th --target resnet20 -T 6 -o student.safetensors
 """
 
 
