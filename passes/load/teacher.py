@@ -16,6 +16,7 @@ from idsnn_convert.passes.load.exported import load_exported
 from idsnn_convert.passes.load.onnx.teacher import load_onnx
 from idsnn_convert.passes.load.pickled_module import is_library_module, load_pickled
 from idsnn_convert.passes.load.safetensors_file import read_safetensors
+from idsnn_convert.passes.load.timm_name import is_timm_name, load_timm
 from idsnn_convert.passes.load.torch_file import read_archive, read_legacy
 from idsnn_convert.passes.load.torchscript import load_torchscript
 from idsnn_convert.passes.load.types import Request
@@ -58,6 +59,8 @@ LOADERS: dict[str, Callable[[Request], Teacher]] = {
 def load_teacher(path: str | Path, *, arch: str | None = None, input_size: int | None = None) -> Teacher:
     """The trained network in a file, in canonical form. The file's content decides how it is read; no code in it runs.
 
+    ``timm:MODEL@FILE`` stands for timm's MODEL with the weights in FILE.
+
     Weights stored as float16, bfloat16 or float64 are converted to float32, and the teacher's assumptions say so.
 
     Args:
@@ -71,6 +74,8 @@ def load_teacher(path: str | Path, *, arch: str | None = None, input_size: int |
     """
     if arch is not None:
         find_arch(arch, "architecture")
+    if is_timm_name(path):
+        return load_timm(str(path), arch=arch, input_size=input_size)
     place = Path(path)
     form = detect(place)
     if form not in LOADERS:
