@@ -32,6 +32,7 @@ def described(checkpoint: Checkpoint) -> dict[str, Any]:
         "tensors": rows,
         "unused": mapping.get("unused", []),
         "checks": mapping.get("checks", []),
+        "cautions": mapping.get("cautions", []),
         "teacher": checkpoint.teacher,
         "provenance": checkpoint.provenance,
         "training": checkpoint.training,

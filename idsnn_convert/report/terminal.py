@@ -75,8 +75,8 @@ def print_mapping(checkpoint: Checkpoint) -> None:
     out.print(f"  file    {safe(teacher.get('file', '?'))}, {safe(teacher.get('form', '?'))}, sha256 {safe(digest)}")
     for assumption in teacher.get("assumptions", []):
         say(f"assumed {assumption}")
-    for warning in mapping.get("warnings", []):
-        say(f"be careful: {warning}")
+    for caution in mapping.get("cautions", []):
+        say(f"be careful: {caution['reason']}. {caution['advice']}")
     neurons, sites = len(checkpoint.neurons), mapping.get("activation_sites", "?")
     out.print(
         f"[bold]spiking {safe(mapping.get('target', '?'))}[/], T = {checkpoint.time_steps}, {checkpoint.encoder} encoding, "

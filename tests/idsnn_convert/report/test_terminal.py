@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,13 @@ def test_the_mapping_counts_every_tensor(tmp_path: Path, capsys: pytest.CaptureF
     out = capsys.readouterr().out
     assert f"of {len(checkpoint.tensors)} tensors" in out
     assert "fc.weight, fc.bias" in out
+
+
+def test_cautions_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, checkpoint = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
+    odd = {**checkpoint.mapping, "cautions": [{"reason": "3 of 9 activations are silu", "advice": "Train longer."}]}
+    print_mapping(replace(checkpoint, mapping=odd))
+    assert "  be careful: 3 of 9 activations are silu. Train longer.\n" in capsys.readouterr().out
 
 
 def test_long_lines_are_wrapped_between_words_and_indented(capsys: pytest.CaptureFixture[str]) -> None:
