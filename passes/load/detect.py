@@ -46,7 +46,7 @@ FORMS: dict[str, Form] = {
         'Save its weights alone, if you trust it: torch.save(torch.export.load(FILE).state_dict, "weights.pt").',
     ),
     "torch package": Form("a torch.package archive, which carries code and cannot be read without running it"),
-    "ONNX": Form("an ONNX model", "Give the state dict of the network it was exported from."),
+    "ONNX": Form("an ONNX model"),
     "zip": Form("a zip archive without a checkpoint in it", "If the checkpoint is packed inside, unpack it first."),
     "cut zip": Form("the beginning of a zip archive, such as torch.save writes, but cut short or damaged", _DOWNLOAD),
     "pickle": Form("a Python pickle that torch.save did not write; unpickling could run any code"),
@@ -73,7 +73,7 @@ def _is_safetensors(head: bytes) -> bool:
 
 def _is_onnx(head: bytes) -> bool:
     """A protobuf whose first field is a small number (the version) and whose next is one that ModelProto has."""
-    return head[:1] == b"\x08" and head[1:2] < b"\x30" and head[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x3a", b"\x42")
+    return head[:1] == b"\x08" and head[1:2] < b"\x30" and len(head) > 2 and head[2] in b"\x12\x1a\x22\x28\x32\x3a\x42"
 
 
 def _is_text(head: bytes) -> bool:
