@@ -30,7 +30,7 @@ def teacher_from_module(module: nn.Module, *, input_shape: Shape, name: str | No
     """
     if not isinstance(module, nn.Module):
         raise UserError(f"a teacher must be a torch.nn.Module, not {type(module).__name__}")
-    if len(input_shape) != 3 or any(not isinstance(size, int) or size < 1 for size in input_shape):
+    if len(input_shape) != 3 or min(input_shape) < 1:
         raise UserError(f"input_shape must be (channels, height, width), each at least 1, not {input_shape!r}")
     path = type(module).__name__ if name is None else name
     teacher = module_teacher(module, tuple(input_shape), path=path, sha256="", form="live module", arch=arch)

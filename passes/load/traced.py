@@ -123,6 +123,6 @@ def at(path: Path, error: UserError) -> UserError:
 
 
 def _checked(shape: Shape) -> Shape:
-    if any(not isinstance(size, int) or size < 1 for size in shape):
+    if min(shape) < 1:
         raise UserError(f"images of shape {shape} cannot be: channels, height and width must be at least 1")
     return shape

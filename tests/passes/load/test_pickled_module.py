@@ -50,7 +50,8 @@ def test_a_guessed_size_is_told_when_tracing_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["hostile", "partial", "function"])
 def test_a_model_with_anything_else_is_refused_and_not_run(kind: str, tmp_path: Path) -> None:
     module = chain()
-    module.extra = {"hostile": Hostile(tmp_path / "made"), "partial": functools.partial(nn.ReLU), "function": print}[kind]
+    parts: dict[str, Any] = {"hostile": Hostile(tmp_path / "made"), "partial": functools.partial(nn.ReLU), "function": print}
+    module.extra = parts[kind]
     path = saved(module, tmp_path / "a.pth")
     assert not is_library_module(path)
     with pytest.raises(

@@ -31,7 +31,8 @@ class Block(nn.Module):
         if self.downsample is not None:
             x = self.downsample(x)
         out += x
-        return self.relu(out)
+        result: Tensor = self.relu(out)
+        return result
 
 
 class Saved(nn.Module):
