@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,139 +12,188 @@ import torch
 from safetensors import safe_open
 
 from idsnn_convert import runtime
+from idsnn_convert.runtime.checkpoint import read
 from tests.idsnn_convert import files
-from tests.idsnn_convert.files import assert_told, run
+from tests.idsnn_convert.files import TINY, assert_told, columns, done, run, unwrapped
 
 
-@pytest.fixture
-def teacher(tmp_path: Path) -> Path:
-    return files.teacher(tmp_path / "net.pth")
+def held(path: Path) -> dict[str, Any]:
+    """The tensors of a teacher's file by the names it has for them, read without this project."""
+    content = torch.load(path, weights_only=True, map_location="cpu")
+    return next(content[key] for key in ("state_dict", "model_state_dict") if key in content)
 
 
-def test_the_json_says_what_the_file_holds(teacher: Path, tmp_path: Path) -> None:
-    out = tmp_path / "student.safetensors"
-    result = run("convert", teacher, "--target", "resnet8", "-T", 3, "-o", out, "--json")
-    assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout)
-    assert facts["format_version"] == 1
-    assert facts["time_steps"] == 3
-    assert facts["activation_sites"] == len(facts["neurons"]) == 7
-    assert {"name", "kind", "v_threshold", "decay"} <= set(facts["neurons"][0])
-    assert facts["teacher"]["sha256"]
-    assert facts["teacher"]["family"]
-    with safe_open(out, framework="pt") as file:
-        assert {row["target"] for row in facts["tensors"]} == set(file.keys())
-    theirs = torch.load(teacher, weights_only=True)["state_dict"]
-    used = {row["source"] for row in facts["tensors"] if row["source"]}
-    assert used | {row["source"] for row in facts["unused"]} == set(theirs)
-    assert runtime.load(out)(torch.rand(2, 1, 28, 28)).shape == (3, 2, 10)
+def stored(path: Path) -> dict[str, np.ndarray]:
+    with safe_open(path, framework="numpy") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def test_equal_input_gives_equal_bytes_and_the_same_json_as_inspect(teacher: Path, tmp_path: Path) -> None:
-    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
-    said = json.loads(run("convert", teacher, "--target", "resnet8", "-o", one, "--json").stdout)
-    run("convert", teacher, "--target", "resnet8", "-o", two)
-    assert one.read_bytes() == two.read_bytes()
-    inspected = json.loads(run("inspect", two, "--json").stdout)
-    assert {**inspected, "file": said["file"]} == said | {"file": said["file"]}
+def assert_follows_the_index_rule(rows: list[dict[str, Any]], student: dict[str, np.ndarray], teacher: dict[str, Any]) -> int:
+    """out[i, j] = in[i mod O, j mod I] for every mapped tensor; how many there are."""
+    assert [row["target"] for row in rows] == list(dict.fromkeys(row["target"] for row in rows))
+    assert {row["target"] for row in rows} == student.keys()
+    mapped = [row for row in rows if row["source"] is not None]
+    for row in mapped:
+        out, source = student[row["target"]], teacher[row["source"]].numpy()
+        assert (list(source.shape), list(out.shape)) == (row["source_shape"], row["target_shape"])
+        wanted = source
+        for axis in range(min(2, source.ndim)):
+            wanted = np.take(wanted, np.arange(out.shape[axis]) % source.shape[axis], axis)
+        np.testing.assert_array_equal(out, wanted, err_msg=row["target"])
+        assert row["rule"] == ("copy" if source.shape == out.shape else "loop")
+        assert row["reason"] == ""
+    for row in rows:
+        if row["source"] is None:
+            assert row["rule"] == "fresh"
+            assert row["reason"]
+    return len(mapped)
 
 
-def test_without_an_output_it_is_named_after_teacher_and_target(
-    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    result = run("convert", "net.pth", "--target", "resnet8")
-    assert result.exit_code == 0, result.output
-    assert "net-resnet8.safetensors" in result.stdout
-    assert (tmp_path / "net-resnet8.safetensors").is_file()
+def test_the_file_and_the_json_say_the_same(teacher: Path) -> None:
+    told = json.loads(done("convert", teacher, *TINY, "--json").stdout)
+    assert told["file"] == "tiny-resnet8.safetensors"
+    assert told["format_version"] == 1
+    assert told["time_steps"] == 2
+    assert {"name", "kind", "v_threshold", "decay"} <= told["neurons"][0].keys()
+    assert len(told["neurons"]) == told["activation_sites"] == 7
+    assert told["teacher"]["family"] == "akamaster CIFAR ResNet"
+    assert len(told["teacher"]["sha256"]) == 64
+    assert told["settings"]["downsample"] == "pad"
+    assert {"target", "source", "rule", "source_shape", "target_shape", "reason"} <= told["tensors"][0].keys()
+    source = held(teacher)
+    assert assert_follows_the_index_rule(told["tensors"], stored(Path(told["file"])), source) == told["coverage"]["tensors"]
+    used = {row["source"] for row in told["tensors"]} - {None}
+    assert used | {row["source"] for row in told["unused"]} == source.keys()
+    assert used.isdisjoint(row["source"] for row in told["unused"])
+    assert json.loads(done("inspect", told.pop("file"), "--json").stdout) == told
 
 
-def test_what_a_person_reads(teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    result = run("convert", teacher, "--target", "resnet20", "-o", tmp_path / "s.safetensors")
-    for words in ("stage1.block0", "stage3.block2", "From the teacher:", "Fresh", "not used", "19 neurons"):
-        assert words in result.stdout
-    assert "\x1b" not in result.stdout
-    table = [line for line in result.stdout.splitlines() if line.startswith(("stage", "stem", "head", "target"))]
-    assert max(map(len, table)) <= 80
+def test_what_is_written_computes(teacher: Path) -> None:
+    done("convert", teacher, *TINY, "-o", "s.safetensors")
+    assert runtime.load("s.safetensors").eval()(torch.randn(3, 1, 28, 28)).shape == (2, 3, 10)
 
 
-def test_files_that_are_no_resnet(tmp_path: Path) -> None:
-    for case, path in files.wrong_files(tmp_path).items():
+def test_the_report_says_where_everything_came_from(teacher: Path) -> None:
+    told = done("convert", teacher, *TINY).stdout
+    assert told.startswith("resnet(2-1-2 basic) -> spiking resnet8")
+    for text in (
+        "downsample pad",
+        "assumed Shortcuts that change shape skip pixels",
+        "7 LIF layers for 7 activation sites",
+        "stage1.block0 stage1.block0",
+        "From the teacher: ",
+        "fc.weight, fc.bias: the head stays fresh, as published",
+        "no target block takes stage1.block1, stage3.block1 under the relative rule",
+        "- one neuron per activation site: 7 neurons - tensors fit",
+        "Wrote tiny-resnet8.safetensors (",
+    ):
+        assert text in unwrapped(told)
+    assert columns(told) <= 80
+    assert "\x1b" not in told
+
+
+def test_equal_input_gives_equal_bytes(teacher: Path) -> None:
+    for name in ("a", "b"):
+        done("convert", teacher, *TINY, "-o", name)
+    assert Path("a").read_bytes() == Path("b").read_bytes()
+
+
+def test_every_choice_reaches_the_checkpoint(teacher: Path) -> None:
+    choices = {"match": "prefix", "scale": "variance", "shortcuts": "fresh", "downsample": "projection", "stem": "cifar"}
+    options = [f"--{key}={value}" for key, value in choices.items()]
+    told = json.loads(done("convert", teacher, *TINY, *options, "--encoder=poisson", "--seed=7", "--json").stdout)
+    assert choices.items() <= told["settings"].items()
+    assert told["settings"]["seed"] == 7
+    assert told["encoder"] == "poisson"
+    projections = [row for row in told["tensors"] if "downsample" in row["target"]]
+    assert {row["reason"] for row in projections} == {"shortcuts were asked to stay fresh"}
+
+
+@pytest.mark.parametrize(("shortcut", "found"), [("pad", "pad"), ("projection", "projection")])
+def test_shortcuts_follow_the_teachers_unless_asked(shortcut: str, found: str) -> None:
+    teacher = files.teacher(Path("t.th"), replace(files.PADDED, shortcut=shortcut))
+    told = json.loads(done("convert", teacher, *TINY, "--json").stdout)
+    assert told["settings"]["downsample"] == found
+    assert any("downsample" in row["target"] for row in told["tensors"]) == (found == "projection")
+
+
+def test_a_conversion_replaces_its_like_and_nothing_else(teacher: Path, trained: Path) -> None:
+    place = Path("s.safetensors")
+    done("convert", teacher, *TINY, "-o", place)
+    before = place.read_bytes()
+    done("convert", teacher, *TINY, "--seed", 1, "-o", place)
+    assert place.read_bytes() != before
+
+    for content, why in (
+        ((trained / "best.safetensors").read_bytes(), "has been trained"),
+        (b"notes", "no spiking checkpoint"),
+    ):
+        place.write_bytes(content)
+        assert_told(run("convert", teacher, *TINY, "-o", place), str(place), why, "--force")
+        assert place.read_bytes() == content
+        done("convert", teacher, *TINY, "-o", place, "--force")
+        assert not read(place).training
+
+
+def test_it_never_writes_over_the_teacher() -> None:
+    teacher = files.teacher(Path("t.th"))
+    before = teacher.read_bytes()
+    assert_told(run("convert", teacher, *TINY, "-o", teacher, "--force"), "t.th is the teacher itself", "-o")
+    assert teacher.read_bytes() == before
+
+
+def test_a_file_that_is_no_teacher_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    for path, words in files.wrong_files(tmp_path).values():
         before = sorted(tmp_path.iterdir())
-        result = run("convert", path, "--target", "resnet8", "-o", tmp_path / "out.safetensors")
-        assert_told(result, case)
+        result = run("convert", path, "--target", "resnet20")
+        assert_told(result, str(path), words)
+        assert len(result.stderr.splitlines()) <= 2  # what is wrong, and the way out
         assert sorted(tmp_path.iterdir()) == before
 
 
-def test_an_unknown_target_is_answered_with_the_nearest(teacher: Path, tmp_path: Path) -> None:
-    assert_told(run("convert", teacher, "--target", "resnet9", "-o", tmp_path / "x"), "'resnet9'", "Did you mean", "resnet50")
-    assert not (tmp_path / "x").exists()
-
-
 @pytest.mark.parametrize(
-    ("option", "value"),
+    ("options", "told"),
     [
-        ("--match", "best"),
-        ("--stem", "big"),
-        ("--scale", "half"),
-        ("--shortcuts", "some"),
-        ("--head", "new"),
-        ("--encoder", "x"),
+        (["--target", "resnet81"], ["unknown target 'resnet81'", "Did you mean resnet8?"]),
+        ([*TINY, "--match", "best"], ["unknown match rule 'best'", "relative"]),
+        ([*TINY, "--downsample", "pool"], ["unknown downsample 'pool'", "projection"]),
+        ([*TINY, "--stem", "deep"], ["unknown stem 'deep'", "cifar"]),
+        ([*TINY, "--encoder", "morse"], ["unknown encoder 'morse'", "poisson"]),
+        ([*TINY, "--arch", "resnet50"], ["not of resnet50"]),
+        ([*TINY, "-o", "nowhere/s.safetensors"], ["the folder nowhere does not exist"]),
+        ([*TINY, "-o", "."], [". is a folder", "-o"]),
+        ([], ["Missing option '--target'"]),
     ],
 )
-def test_unknown_choices_are_told_with_those_there_are(teacher: Path, tmp_path: Path, option: str, value: str) -> None:
-    result = run("convert", teacher, "--target", "resnet8", "-o", tmp_path / "x", option, value)
-    assert_told(result, repr(value))
-    assert not (tmp_path / "x").exists()
-
-
-def test_what_cannot_be_made_again_is_not_overwritten(teacher: Path, tmp_path: Path) -> None:
-    out = tmp_path / "s.safetensors"
-    convert: list[Any] = ["convert", teacher, "--target", "resnet8", "-o", out]
-    assert run(*convert).exit_code == 0
-    assert run(*convert).exit_code == 0  # an untrained conversion may be made anew
-    checkpoint = runtime.read(out)
-    runtime.save(out, checkpoint.with_tensors(checkpoint.tensors, training={"epochs": 1}))
-    trained = out.read_bytes()
-    assert_told(run(*convert), "has been trained", "--force")
-    assert out.read_bytes() == trained
-    out.write_text("my notes")
-    assert_told(run(*convert), "no spiking checkpoint", "--force")
-    assert out.read_text() == "my notes"
-    assert run(*convert, "--force").exit_code == 0
-    assert_told(run("convert", teacher, "--target", "resnet8", "-o", teacher, "--force"), "the teacher itself")
-    assert_told(run("convert", teacher, "--target", "resnet8", "-o", tmp_path), "is a folder")
-    assert_told(run("convert", teacher, "--target", "resnet8", "-o", tmp_path / "no" / "x"), "does not exist")
+def test_a_request_that_cannot_be_met_writes_nothing(teacher: Path, options: list[str], told: list[str]) -> None:
+    assert_told(run("convert", teacher, *options), *told)
+    assert list(Path().iterdir()) == []
 
 
 REAL = [
-    ("resnet32-d509ac18.th", "resnet20"),
-    ("resnet32-d509ac18.th", "resnet56"),
-    ("resnet32-d509ac18.th", "resnet18"),
-    ("resnet8_cifar100.pth", "resnet20"),
-    ("resnet8_cifar100.pth", "resnet18"),
+    ("resnet32-d509ac18.th", "resnet20", "akamaster CIFAR ResNet", 19),
+    ("resnet32-d509ac18.th", "resnet56", "akamaster CIFAR ResNet", 55),
+    ("resnet32-d509ac18.th", "resnet18", "akamaster CIFAR ResNet", 17),
+    ("resnet8_cifar100.pth", "resnet20", "karanchahal/distiller", 19),
+    ("resnet8_cifar100.pth", "resnet18", "karanchahal/distiller", 17),
 ]
 
 
-@pytest.mark.parametrize(("name", "target"), REAL, ids=[f"{name[:8]}-{target}" for name, target in REAL])
-def test_real_teachers_follow_the_index_rule(teachers_dir: Path, tmp_path: Path, name: str, target: str) -> None:
-    """Held against the teacher's own file, with numpy's own indexing."""
-    out = tmp_path / "s.safetensors"
-    facts = json.loads(run("convert", teachers_dir / name, "--target", target, "-o", out, "--json").stdout)
-    assert facts["activation_sites"] == len(facts["neurons"]) > 0
-    stored = torch.load(teachers_dir / name, weights_only=True, map_location="cpu")
-    theirs = {key: value.numpy() for key, value in (stored.get("state_dict") or stored["model_state_dict"]).items()}
-    with safe_open(out, framework="np") as file:
-        ours = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    assert {row["target"] for row in facts["tensors"]} == set(ours)
-    for row in facts["tensors"]:
-        if row["source"] is None:
-            assert row["reason"]
-            continue
-        wanted = theirs[row["source"]]
-        wanted = wanted[np.arange(row["target_shape"][0]) % wanted.shape[0]]
-        if wanted.ndim > 1:
-            wanted = wanted[:, np.arange(row["target_shape"][1]) % wanted.shape[1]]
-        assert np.array_equal(ours[row["target"]], wanted), row["target"]
-    assert facts["coverage"]["percent_of_tensors"] > 75
+@pytest.mark.parametrize(("file", "target", "family", "sites"), REAL)
+def test_real_teachers(teachers_dir: Path, file: str, target: str, family: str, sites: int) -> None:
+    result = done("convert", teachers_dir / file, "--target", target, "-o", "s.safetensors")
+    assert columns(result.stdout) <= 80
+    told = json.loads(done("inspect", "s.safetensors", "--json").stdout)
+    assert told["teacher"]["family"] == family
+    assert len(told["neurons"]) == told["activation_sites"] == sites
+    source, student = held(teachers_dir / file), stored(Path("s.safetensors"))
+    mapped = assert_follows_the_index_rule(told["tensors"], student, source)
+    assert mapped == told["coverage"]["tensors"]
+    assert told["coverage"]["of_parameters"] == sum(math.prod(tensor.shape) for tensor in student.values())
+    used = {row["source"] for row in told["tensors"]} - {None}
+    assert used | {row["source"] for row in told["unused"]} == source.keys()
+    padded = target in ("resnet20", "resnet56") and file.startswith("resnet32")
+    assert told["settings"]["downsample"] == ("pad" if padded else "projection")
+    fresh = {row["target"].rpartition(".")[0] for row in told["tensors"] if row["source"] is None}
+    assert "fc" in fresh
+    assert not padded or fresh == {"fc"}
