@@ -50,11 +50,11 @@ def reshape(c: Call) -> Array:
 
 def squeeze(c: Call) -> Array:
     axes = c.ints("axes", 1)
-    return np.squeeze(c.args[0].array, None if axes is None else tuple(axes))
+    return np.asarray(np.squeeze(c.args[0].array, None if axes is None else tuple(axes)))
 
 
 def unsqueeze(c: Call) -> Array:
-    return np.expand_dims(c.args[0].array, tuple(c.ints("axes", 1) or ()))
+    return np.asarray(np.expand_dims(c.args[0].array, tuple(c.ints("axes", 1) or ())))
 
 
 def gather(c: Call) -> Array:

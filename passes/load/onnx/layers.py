@@ -109,7 +109,7 @@ def clip(c: Call) -> Map:
     low, high = c.number("min", 1), c.number("max", 2)
     if high is not None and high >= -LOWEST * 0.999:  # no bound
         high = None
-    return aten.hardtanh(c.b, c.site, c.map(), low, high)
+    return aten.clamp(c.b, c.site, c.map(), low, high)
 
 
 def leaky_relu(c: Call) -> Map:

@@ -34,7 +34,7 @@ def export(module: nn.Module, shape: Shape, opset: int = 17, *, folded: bool = F
         torch.onnx.export(
             module.eval(),
             (torch.zeros(batch or 1, *shape),),
-            found,
+            found,  # type: ignore[arg-type]  # the exporter that is not dynamo takes a file
             input_names=["images"],
             opset_version=opset,
             dynamic_axes=axes,

@@ -12,13 +12,14 @@ import torch
 from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.runtime.errors import UserError
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from onnx import helper, numpy_helper  # noqa: E402
+import onnx
+from onnx import helper, numpy_helper
 
-from idsnn_convert.passes.load.onnx import file  # noqa: E402
-from idsnn_convert.passes.load.onnx.file import array, read_onnx  # noqa: E402
-from tests.passes.load.onnx.made import floats, model, node  # noqa: E402
+from idsnn_convert.passes.load.onnx import file
+from idsnn_convert.passes.load.onnx.file import array, read_onnx
+from tests.passes.load.onnx.made import floats, model, node
 
 WEIGHT = floats(8, 3)
 NODES = [node("Flatten", "x", "f"), node("Gemm", "f w", "y")]
@@ -149,7 +150,7 @@ def test_a_named_pipe_is_no_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64, np.int64, np.int32, np.int8, np.uint8, np.bool_])
 def test_numbers_are_read_in_either_form(dtype: type, tmp_path: Path) -> None:
-    values = np.array([[0, 1], [1, 0]], dtype)
+    values: np.ndarray[Any, Any] = np.array([[0, 1], [1, 0]], dtype)
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     for tensor in (numpy_helper.from_array(values, "w"), helper.make_tensor("w", kind, [2, 2], values.reshape(-1))):
         found = array(tensor, "w")

@@ -9,11 +9,13 @@ import torch
 
 from idsnn_convert.runtime.errors import UserError
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from idsnn_convert.passes.load.onnx.file import read_onnx  # noqa: E402
-from idsnn_convert.passes.load.onnx.images import Images, images  # noqa: E402
-from tests.passes.load.onnx.made import computed, floats, model, node, ran, read, whole  # noqa: E402
+import onnx
+
+from idsnn_convert.passes.load.onnx.file import read_onnx
+from idsnn_convert.passes.load.onnx.images import Images, images
+from tests.passes.load.onnx.made import computed, floats, model, node, ran, read, whole
 
 
 def found(made: Any, folder: Path, input_size: int | None = None) -> Images:

@@ -7,11 +7,13 @@ import torch
 
 from idsnn_convert.runtime.errors import UserError
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from idsnn_convert.passes.load.onnx import importer  # noqa: E402
-from idsnn_convert.passes.load.onnx.file import read_onnx  # noqa: E402
-from tests.passes.load.onnx.made import agree, computed, floats, model, node, ran, read, whole  # noqa: E402
+import onnx
+
+from idsnn_convert.passes.load.onnx import importer
+from idsnn_convert.passes.load.onnx.file import read_onnx
+from tests.passes.load.onnx.made import agree, computed, floats, model, node, ran, read, whole
 
 HEAD = [node("Flatten", "x", "f"), node("Gemm", "f w", "l")]
 WEIGHT = {"w": floats(50, 3)}

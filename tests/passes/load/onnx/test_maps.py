@@ -14,7 +14,7 @@ from tests.passes.load.onnx.made import agree, floats, model, node, read, whole
 
 IMAGES = torch.randn(3, 2, 5, 5, generator=torch.Generator().manual_seed(0))
 POOL = node("GlobalAveragePool", "x", "p")
-FORTH, BACK = node("Transpose", "x", "t", perm=[0, 2, 3, 1]), {"perm": [0, 3, 1, 2]}
+FORTH = node("Transpose", "x", "t", perm=[0, 2, 3, 1])
 RELU = node("Relu", "x", "r")
 
 COVERED: dict[str, tuple[list[Any], dict[str, Any], int, list[str]]] = {
@@ -65,9 +65,10 @@ COVERED: dict[str, tuple[list[Any], dict[str, Any], int, list[str]]] = {
     "expand": (
         [POOL, node("Expand", "p s", "e"), node("Mul", "x e")], {"s": whole(1, 2, 5, 5)}, 13, ["global_avg_pool", "mul"],
     ),
-    "there and back": ([FORTH, node("Transpose", "t", "u", **BACK), node("Relu", "u")], {}, 17, ["activation"]),
+    "there and back": ([FORTH, node("Transpose", "t", "u", perm=[0, 3, 1, 2]), node("Relu", "u")], {}, 17, ["activation"]),
     "channels last": (
-        [FORTH, node("Relu", "t", "u"), node("Transpose", "u", **BACK)], {}, 17, ["permute", "activation", "permute"],
+        [FORTH, node("Relu", "t", "u"), node("Transpose", "u", perm=[0, 3, 1, 2])],
+        {}, 17, ["permute", "activation", "permute"],
     ),
     "turned twice": (
         [node("Transpose", "x", "t", perm=[0, 1, 3, 2]), node("Transpose", "t", perm=[0, 3, 2, 1])], {}, 17, ["permute"],

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-onnx = pytest.importorskip("onnx")
-from idsnn_convert.passes.load.onnx.operators import OPERATORS, ROWS  # noqa: E402
+pytest.importorskip("onnx")
+import onnx
+
+from idsnn_convert.passes.load.onnx.operators import OPERATORS, ROWS
 
 
 @pytest.mark.parametrize("name", ROWS)

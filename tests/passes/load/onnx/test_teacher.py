@@ -21,11 +21,11 @@ from idsnn_convert.runtime.graph import Node
 from tests.passes.families.renamed import lively
 from tests.passes.made import spec
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from tests.passes.load.onnx.made import computed, export, floats, model, node, ran, whole  # noqa: E402
+from tests.passes.load.onnx.made import computed, export, floats, model, node, ran, whole
 
-PREACT = {"block": "preact-basic", "after_add": "none", "final_norm": True}
+PREACT: dict[str, Any] = {"block": "preact-basic", "after_add": "none", "final_norm": True}
 SPECS: dict[str, ResNetSpec] = {
     "basic": spec((1, 2)),
     "bottleneck": spec((1, 1), block="bottleneck", groups=2, outputs=(16, 32)),

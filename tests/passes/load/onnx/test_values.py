@@ -20,10 +20,10 @@ def test_a_setting_is_an_attribute_or_an_input() -> None:
     assert call(None, sizes).ints("axes", 1) == [BATCH, 3]
     assert call(None).ints("axes", 1) is None
     assert call(ratio=0.10000000149011612).number("ratio", 1) == 0.1
-    assert call(None, Known("r", np.float32([0.3]))).number("ratio", 1) == 0.3
+    assert call(None, Known("r", np.array([0.3], np.float32))).number("ratio", 1) == 0.3
     assert call(None).number("ratio", 1, 0.5) == 0.5
     with pytest.raises(UnsupportedError, match="its axes are not whole numbers"):
-        call(None, Known("r", np.float32([0.3]))).ints("axes", 1)
+        call(None, Known("r", np.array([0.3], np.float32))).ints("axes", 1)
     with pytest.raises(UnsupportedError, match="its ratio is not one number"):
         call(None, Known("r", np.zeros(2))).number("ratio", 1)
 
@@ -39,7 +39,7 @@ def test_a_map_and_weights_have_to_be_what_they_are_taken_for() -> None:
 
 
 def test_weights_keep_their_kind_and_are_writable() -> None:
-    array = np.float16([1, 2])
+    array = np.array([1, 2], np.float16)
     array.flags.writeable = False
     made = as_param(Known("w", array))
     assert (made.origin, made.tensor.dtype) == ("w", torch.float16)
