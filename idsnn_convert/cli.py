@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -13,13 +14,27 @@ from idsnn_convert import __version__
 COMMANDS = {
     "convert": "Turn a trained ResNet into a spiking checkpoint.",
     "inspect": "Show what is in a teacher or a spiking checkpoint.",
-    "doctor": "Say what of a teacher would not convert, and why.",
+    "doctor": "Say what keeps a teacher from converting; look at this machine.",
     "train": "Train a spiking checkpoint, with or without its teacher.",
     "evaluate": "Measure a student's or a teacher's accuracy.",
 }
 """Name of a subcommand (its module in ``idsnn_convert.commands``) -> its line in the overview."""
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells count: 128 + SIGINT."""
+
+EPILOG = """\b
+From a teacher to a trained spiking network:
+  idsnn doctor resnet32.th
+  idsnn convert resnet32.th --target resnet20 -o student.safetensors
+  idsnn train student.safetensors --teacher resnet32.th \\
+      --data cifar10:DIR --out run
+  idsnn evaluate run/best.safetensors --data cifar10:DIR
+
+Exit codes: 0 done; 1 the doctor found something; 2 a mistake in what was asked; 130 stopped by Ctrl-C.
+"""
 
 
 class Told(click.ClickException):
@@ -43,17 +58,37 @@ def printable(text: str) -> str:
 
 
 class Command(click.Command):
-    """A command whose :class:`UserError` becomes one message and exit code 2."""
+    """A command whose :class:`UserError` becomes one message and exit code 2, and whose help groups its options.
+
+    Args:
+        sections: heading -> names of the parameters under it; those that are named nowhere come last.
+    """
+
+    def __init__(self, *args: Any, sections: Mapping[str, tuple[str, ...]] | None = None, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.sections = sections or {}
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
         except Exception as error:
             from idsnn_convert.runtime.errors import UserError  # imports torch, so only now
 
             if isinstance(error, UserError):
                 raise Told(error.problem, error.hint) from error
             raise
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        rows = {option.name: row for option in options if (row := option.get_help_record(ctx)) is not None}
+        for heading, names in self.sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([rows.pop(name) for name in names])
+        with formatter.section("Other" if self.sections else "Options"):
+            formatter.write_dl(list(rows.values()))
 
 
 class LazyGroup(click.Group):
@@ -78,10 +113,16 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group("idsnn", cls=LazyGroup, context_settings=SETTINGS)
-@click.version_option(__version__, package_name="idsnn-convert")
+version = click.version_option(__version__, package_name="idsnn-convert")
+
+
+@click.group("idsnn", cls=LazyGroup, context_settings=SETTINGS, epilog=EPILOG)
+@version
 def main() -> None:
-    """Turn a trained ResNet into a spiking network you can train, run and ship."""
+    """Turn a trained ResNet into a spiking network you can train, run and ship.
+
+    'idsnn COMMAND --help' says what a command reads, writes and costs.
+    """
 
 
 def convert_main() -> None:

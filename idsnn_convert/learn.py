@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
 from idsnn_convert.runtime.data import Dataset, Split, open_dataset
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation, Progress, check_fits, evaluate
-from idsnn_convert.runtime.fingerprint import choose_normalisation
+from idsnn_convert.runtime.fingerprint import NormalisationFit, choose_normalisation
 from idsnn_convert.runtime.initialise import prepared
 from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.network import SpikingNetwork, build
@@ -30,12 +30,24 @@ WORTH_COMPILING = 20_000
 """Images that must pass for compiled kernels to win back the seconds their compilation takes."""
 
 
+SHOWN = 3
+"""How many of the normalisations that were tried are told."""
+
+
 @dataclass(frozen=True)
 class Normalised:
-    """How images are normalised, and who said so."""
+    """How images are normalised, and who said so; ``considered``: what was tried, best first, if the data was asked."""
 
     normalisation: Normalisation
     reason: str
+    considered: tuple[NormalisationFit, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """For the person who waits."""
+        yield f"{self.normalisation.name} normalisation: {self.reason}"
+        if self.considered:
+            best = ", ".join(f"{fit.normalisation.name} {fit.fit:.2f}" for fit in self.considered[:SHOWN])
+            yield f"  off by: {best}; {len(self.considered)} were tried"
 
 
 def evaluate_file(
@@ -46,6 +58,7 @@ def evaluate_file(
     time_steps: int | None = None,
     limit: int | None = None,
     arch: str | None = None,
+    input_size: int | None = None,
     device: str = "auto",
     compiled: bool | None = None,
     progress: Progress | None = None,
@@ -58,6 +71,7 @@ def evaluate_file(
         normalisation: overrides what the checkpoint says or the teacher's first batch norm tells.
         time_steps: T for a student; its own by default.
         limit: only the first so many test images.
+        arch, input_size: what a teacher is, where its file cannot tell.
         device: ``auto`` is a GPU if there is one.
         compiled: fused kernels; by default where they pay.
         told: receives what was decided, a line each, before the work begins.
@@ -65,14 +79,15 @@ def evaluate_file(
     Raises:
         UserError: if file, data and options do not go together.
     """
-    opened, dataset = open_file(path, arch=arch), open_dataset(data)
+    opened, dataset = open_file(path, arch=arch, input_size=input_size), open_dataset(data)
     if time_steps is not None and isinstance(opened, Teacher):
         raise UserError(f"{path} is a teacher; only a spiking network has time steps")
     split = dataset.test.first(limit)
     check_fits(opened.graph, split)
-    chosen = decide_normalisation(opened, dataset, normalisation)
-    told(f"{chosen.normalisation.name} normalisation: {chosen.reason}")
     where = _device(device)
+    chosen = decide_normalisation(opened, dataset, normalisation)
+    for line in chosen.lines():
+        told(line)
     network: nn.Module
     if isinstance(opened, Checkpoint):
         images = len(split) * (time_steps or opened.time_steps)
@@ -95,12 +110,13 @@ def decide_normalisation(opened: Checkpoint | Teacher, dataset: Dataset, overrid
         return Normalised(from_json(opened.normalisation), "as the checkpoint was trained")
     choice = choose_normalisation(opened.graph, opened.tensors, remembered(dataset))
     if choice.best is not None and choice.clear:
-        return Normalised(choice.best.normalisation, _fit_told(choice.describe()))
-    usual = default_for(dataset.name)
+        return Normalised(choice.best.normalisation, "the first batch norm remembers it", choice.fits)
     if isinstance(opened, Checkpoint) or choice.best is None:
-        return Normalised(usual, f"the usual one for {dataset.name}; the network's batch norms cannot tell")
+        reason = f"the usual one for {dataset.name}; the network's first batch norm cannot tell"
+        return Normalised(default_for(dataset.name), reason, choice.fits)
     # A teacher's own memory, even in doubt, says more than habit.
-    return Normalised(choice.best.normalisation, _fit_told(choice.describe()) + "; --normalisation overrides")
+    reason = "nearest to what the first batch norm remembers, but not beyond doubt; --normalisation overrides"
+    return Normalised(choice.best.normalisation, reason, choice.fits)
 
 
 def remembered(dataset: Dataset) -> Split:
@@ -109,10 +125,6 @@ def remembered(dataset: Dataset) -> Split:
         return dataset.train
     except UserError:
         return dataset.test
-
-
-def _fit_told(description: str) -> str:
-    return "the first batch norm remembers it (" + description.partition(": ")[2] + ")"
 
 
 @dataclass(frozen=True)
@@ -136,6 +148,7 @@ def train_file(
     limit_train: int | None = None,
     resume: bool = False,
     arch: str | None = None,
+    input_size: int | None = None,
     device: str = "auto",
     compiled: bool | None = None,
     watcher: Watcher | None = None,
@@ -149,21 +162,26 @@ def train_file(
         normalisation: of the images; by default the checkpoint's, else what the teacher's first batch norm tells.
         limit_train: train on so many images only.
         resume: go on where the run in ``out`` stopped.
+        arch, input_size: what the teacher is, where its file cannot tell.
 
     Raises:
         UserError: if files, data and recipe do not go together.
         Interrupted: on SIGINT or SIGTERM, when the run can be resumed.
     """
     settings, path = load_recipe(recipe, overrides), Path(student)
+    if settings.loss.alpha and teacher is None:
+        problem = f"recipe {recipe} distills (loss.alpha = {settings.loss.alpha:g}), but there is no teacher"
+        raise UserError(problem, hint="Name one with --teacher, or a recipe that does without: init-only, baseline.")
     start, dataset = prepared(read(path), settings), open_dataset(data)
     check_fits(start.graph, dataset.test)
-    taught = None if teacher is None else load_teacher(teacher, arch=arch)
+    taught = None if teacher is None else load_teacher(teacher, arch=arch, input_size=input_size)
     if taught is not None:
         check_fits(taught.graph, dataset.test)
-    asks_teacher = taught is not None and start.normalisation is None
-    chosen = decide_normalisation(taught if taught is not None and asks_teacher else start, dataset, normalisation)
-    told(f"{chosen.normalisation.name} normalisation: {chosen.reason}")
     where = _device(device)
+    remembers = taught if taught is not None and start.normalisation is None else start
+    chosen = decide_normalisation(remembers, dataset, normalisation)
+    for line in chosen.lines():
+        told(line)
     passes = (limit_train or len(dataset.train)) * settings.run.epochs * start.time_steps
     network = runtime.network(start, compiled=_compile(compiled, passes, where, told))
     result = train(

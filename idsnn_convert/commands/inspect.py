@@ -9,25 +9,41 @@ import click
 from idsnn_convert.cli import SETTINGS, Command
 from idsnn_convert.commands import options
 
+EXAMPLES = """\b
+Examples:
+  idsnn inspect resnet32.th
+  idsnn inspect student.safetensors --json
+"""
 
-@click.command("inspect", cls=Command, context_settings=SETTINGS)
-@click.argument("file", type=click.Path(path_type=Path))
+
+@click.command(
+    "inspect", cls=Command, sections={"What the teacher is": options.TEACHER}, context_settings=SETTINGS, epilog=EXAMPLES
+)
+@click.argument("file", type=options.PATH)
 @options.arch
 @options.input_size
 @options.as_json
 def command(file: Path, arch: str | None, input_size: int | None, as_json: bool) -> None:
     """Show what is in FILE: a teacher's structure, or a spiking checkpoint's mapping, neurons and training.
 
-    Reads the file, writes nothing.
+    Reads FILE, and runs no code from it; writes nothing; takes seconds. With --json a checkpoint's every tensor is
+    listed with its source and rule, and its whole graph.
     """
     from idsnn_convert.api import open_file
     from idsnn_convert.report.data import described, described_teacher
-    from idsnn_convert.report.terminal import print_checkpoint, print_json, print_teacher
+    from idsnn_convert.report.terminal import print_checkpoint, print_teacher
+    from idsnn_convert.report.text import print_json
     from idsnn_convert.runtime.checkpoint import Checkpoint
+    from idsnn_convert.runtime.errors import UserError
 
     opened = open_file(file, arch=arch, input_size=input_size)
-    if isinstance(opened, Checkpoint):
-        print_json(described(opened)) if as_json else print_checkpoint(opened)
-    else:
+    if not isinstance(opened, Checkpoint):
         facts = described_teacher(opened)
         print_json(facts) if as_json else print_teacher(facts)
+        return
+    try:
+        print_json(described(opened)) if as_json else print_checkpoint(opened)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        # How a network was made is not needed to run it, so reading a checkpoint does not check it.
+        problem = f"{file} holds a network, but how it was made is not told as this release tells it ({error!r})"
+        raise UserError(problem, hint="The network itself is sound: idsnn evaluate and idsnn train take it.") from error

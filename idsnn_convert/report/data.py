@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from idsnn_convert.examine import Diagnosis
+from idsnn_convert.examine import Diagnosis, Memory, disagrees
+from idsnn_convert.learn import Normalised, Training
+from idsnn_convert.passes.cautions import cautions
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint
+from idsnn_convert.runtime.evaluate import Evaluation
+from idsnn_convert.runtime.fingerprint import NormalisationFit
 
 
 def described(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -31,8 +36,8 @@ def described(checkpoint: Checkpoint) -> dict[str, Any]:
         "pairs": mapping.get("pairs", []),
         "tensors": rows,
         "unused": mapping.get("unused", []),
-        "checks": mapping.get("checks", []),
         "cautions": mapping.get("cautions", []),
+        "checks": mapping.get("checks", []),
         "teacher": checkpoint.teacher,
         "provenance": checkpoint.provenance,
         "training": checkpoint.training,
@@ -65,12 +70,7 @@ def described_teacher(teacher: Teacher) -> dict[str, Any]:
     return {
         "kind": "teacher",
         "file": teacher.path,
-        "sha256": teacher.sha256,
-        "form": teacher.form,
-        "family": teacher.family,
-        "arch": teacher.arch,
-        "input_shape": list(teacher.input_shape),
-        "classes": teacher.classes,
+        **_identity(teacher),
         "parameters": sum(tensor.numel() for tensor in teacher.tensors.values()),
         "tensors": len(teacher.tensors),
         "activations": dict(Counter(str(node.attr("kind")) for node in teacher.graph.of("activation"))),
@@ -90,7 +90,19 @@ def described_teacher(teacher: Teacher) -> dict[str, Any]:
             for stage in cut.stages
         ],
         "assumptions": list(teacher.assumptions),
+        "cautions": [asdict(caution) for caution in cautions(teacher.graph, cut, teacher.graph)],
         "unread": [{"source": name, "reason": reason} for name, reason in teacher.unread.items()],
+    }
+
+
+def _identity(teacher: Teacher) -> dict[str, Any]:
+    return {
+        "sha256": teacher.sha256,
+        "form": teacher.form,
+        "family": teacher.family,
+        "arch": teacher.arch,
+        "input_shape": list(teacher.input_shape),
+        "classes": teacher.classes,
     }
 
 
@@ -99,18 +111,65 @@ def _shortcut(teacher: Teacher, names: tuple[str, ...]) -> str:
     return "identity" if not ops else "projection" if "conv2d" in ops else "+".join(ops)
 
 
-def diagnosed(found: Diagnosis) -> dict[str, Any]:
-    """What ``idsnn doctor`` found."""
-    wrong = found.first_wrong
+def described_evaluation(found: Evaluation, chosen: Normalised) -> dict[str, Any]:
+    """A measurement: accuracies in percent, loss in nats, and how its images were normalised, and why so."""
     return {
-        "converts": not found.problems,
-        "problems": [asdict(problem) for problem in found.problems],
-        "cautions": [asdict(caution) for caution in found.cautions],
-        "assumptions": list(found.teacher.assumptions) if found.teacher else [],
-        "normalisations": [
-            {**fit.normalisation.to_json(), "off_by": fit.fit, "crop_padding": fit.crop_padding}
-            for fit in (found.choice.fits if found.choice else ())
-        ],
-        "batch_norms": [asdict(layer) for layer in found.layers],
-        "first_disagreeing_batch_norm": wrong.node if wrong else None,
+        "top1": found.top1,
+        "loss": found.loss,
+        "images_per_second": found.images_per_second,
+        "images": found.images,
+        "seconds": found.seconds,
+        "top1_per_step": list(found.top1_per_step),
+        "normalisation": chosen.normalisation.name,
+        "normalisation_mean": list(chosen.normalisation.mean),
+        "normalisation_std": list(chosen.normalisation.std),
+        "normalisation_reason": chosen.reason,
+        "normalisation_ranking": described_ranking(chosen.considered),
+    }
+
+
+def described_ranking(fits: tuple[NormalisationFit, ...]) -> list[dict[str, Any]]:
+    """The normalisations that were tried, best first; see :class:`idsnn_convert.runtime.fingerprint.NormalisationFit`."""
+    return [{"name": fit.normalisation.name, "off_by": fit.fit, "crop_padding": fit.crop_padding} for fit in fits]
+
+
+def described_training(training: Training) -> dict[str, Any]:
+    """A finished run: accuracies in percent of the test images."""
+    result = training.result
+    return {
+        "best_top1": result.best_top1,
+        "best_epoch": result.best_epoch,
+        "best": str(result.best),
+        "last_top1": result.last_top1,
+        "epochs": result.epochs,
+        "last": str(result.last),
+        "normalisation": training.normalised.normalisation.name,
+    }
+
+
+def described_diagnosis(found: Diagnosis, path: Path) -> dict[str, Any]:
+    """What the doctor found: ``converts`` exactly if ``problems`` is empty."""
+    return {
+        "kind": "diagnosis",
+        "file": str(path),
+        "converts": found.checkpoint is not None,
+        "target": found.target,
+        "problems": [asdict(finding) for finding in found.problems],
+        "cautions": [asdict(finding) for finding in found.cautions],
+        "assumptions": [] if found.teacher is None else list(found.teacher.assumptions),
+        "teacher": None if found.teacher is None else _identity(found.teacher),
+        "coverage": None if found.checkpoint is None else coverage(found.checkpoint.mapping["tensors"]),
+        "neurons": None if found.checkpoint is None else len(found.checkpoint.neurons),
+        "data": None if found.memory is None else _described_memory(found.memory),
+    }
+
+
+def _described_memory(memory: Memory) -> dict[str, Any]:
+    best, wrong = memory.choice.best, memory.first_wrong
+    return {
+        "normalisation": None if best is None else best.normalisation.name,
+        "clear": memory.choice.clear,
+        "ranking": described_ranking(memory.choice.fits),
+        "first_disagreeing": None if wrong is None else wrong.node,
+        "batch_norms": [{**asdict(fit), "agrees": not disagrees(fit)} for fit in memory.layers],
     }

@@ -1,9 +1,11 @@
-"""Files a user may have: a small teacher, a small data set, and what is neither."""
+"""Files a user may have: a small teacher, a small data set, what is neither; and the commands run on them."""
 
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,16 +28,30 @@ SPEC = ResNetSpec(
     input_size=28,
 )
 
+PADDED = replace(SPEC, depths=(2, 1, 2), widths=(4, 8, 16), outputs=(4, 8, 16), shortcut="pad")
+"""Recognised as an akamaster CIFAR ResNet."""
 
-def run(*arguments: object) -> Result:
-    """The ``idsnn`` command, stdout and stderr apart."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+TINY = ("--target", "resnet8", "--width", "0.25", "-T", "2")
+"""A student of 4-8-16 channels."""
 
 
-def teacher(path: Path) -> Path:
-    """A ResNet-14 of 4-6-8 channels for grey 28x28 images, random weights, as DataParallel saves it."""
-    made = network(SPEC)
-    names = dict(ResNet(SPEC).state_dict())
+def run(*arguments: object, **environment: str) -> Result:
+    """The ``idsnn`` command in a pipe of 80 columns, stdout and stderr apart."""
+    settings: dict[str, Any] = {"COLUMNS": "80", "NO_COLOR": None, "FORCE_COLOR": None, **environment}
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], env=settings, prog_name="idsnn")
+
+
+def done(*arguments: object, **environment: str) -> Result:
+    """The same, where it must succeed."""
+    result = run(*arguments, **environment)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def teacher(path: Path, spec: ResNetSpec = SPEC) -> Path:
+    """A ResNet for grey 28x28 images, random weights, as DataParallel saves it."""
+    made = network(spec)
+    names = dict(ResNet(spec).state_dict())
     state = {f"module.{name}": made.tensors.get(name, value) for name, value in names.items()}
     torch.save({"state_dict": state, "epoch": 3}, path)
     return path
@@ -53,15 +69,23 @@ def data(folder: Path, train: int = 40, test: int = 20) -> str:
     return f"fashion-mnist:{folder}"
 
 
-def wrong_files(folder: Path) -> dict[str, Path]:
-    """What is no ResNet's file: name of the case -> path."""
-    cases = {name: folder / name for name in ("missing.pth", "empty.pth", "text.pth", "cut.pth", "other.pth", "folder")}
-    cases["empty.pth"].write_bytes(b"")
-    cases["text.pth"].write_text("accuracy 93.1\n")
+def wrong_files(folder: Path) -> dict[str, tuple[Path, str]]:
+    """What is no ResNet's file: name of the case -> path, and what must be said of it."""
+    told = {
+        "missing.pth": "no such file",
+        "empty.pth": "is empty",
+        "text.pth": "is a text file",
+        "cut.pth": "cut short",
+        "other.pth": "form no known ResNet",
+        "folder": "is a folder",
+    }
+    cases = {name: (folder / name, words) for name, words in told.items()}
+    (folder / "empty.pth").write_bytes(b"")
+    (folder / "text.pth").write_text("accuracy 93.1\n")
     whole = teacher(folder / "whole.pth").read_bytes()
-    cases["cut.pth"].write_bytes(whole[: len(whole) // 2])
-    torch.save({"encoder.weight": torch.zeros(3, 4), "encoder.bias": torch.zeros(3)}, cases["other.pth"])
-    cases["folder"].mkdir()
+    (folder / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    torch.save({"encoder.weight": torch.zeros(3, 4), "encoder.bias": torch.zeros(3)}, folder / "other.pth")
+    (folder / "folder").mkdir()
     return cases
 
 
@@ -73,3 +97,12 @@ def assert_told(result: Result, *words: str) -> None:
     assert "Traceback" not in result.stderr
     for word in words:
         assert word in result.stderr
+
+
+def unwrapped(text: str) -> str:
+    """``text`` with all its lines as one, words apart by one space."""
+    return " ".join(text.split())
+
+
+def columns(text: str) -> int:
+    return max(map(len, text.splitlines()))

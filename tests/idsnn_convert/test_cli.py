@@ -1,76 +1,137 @@
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
-from idsnn_convert import __version__
-from idsnn_convert.cli import COMMANDS, main, printable
-from tests.idsnn_convert.files import run
+import idsnn_convert
+from idsnn_convert.cli import COMMANDS, Command, Told, convert_main, main, printable
+from idsnn_convert.runtime.errors import UserError
+from tests.idsnn_convert.files import assert_told, columns, done, run
+
+ROOT = Path(__file__).resolve().parents[2]
+LIGHT = """
+import sys
+from idsnn_convert.cli import main
+for args in (["--help"], ["--version"], *([name, "--help"] for name in sys.argv[1:])):
+    try:
+        main(args)
+    except SystemExit as end:
+        assert not end.code
+assert "torch" not in sys.modules and "rich" not in sys.modules
+"""
 
 
-def test_every_command_in_the_overview_is_there_and_has_help() -> None:
-    overview = run("--help").stdout
-    for name in COMMANDS:
-        assert name in overview
-        shown = run(name, "--help")
-        assert shown.exit_code == 0
-        assert shown.stdout.startswith("Usage: idsnn " + name)
+def test_help_and_version_need_no_heavy_library() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", LIGHT, *COMMANDS]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
 
 
-def test_help_fits_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    for name in COMMANDS:
-        assert max(map(len, run(name, "--help").stdout.splitlines())) <= 80, name
+def test_the_overview_lists_every_command_and_an_example() -> None:
+    told = done("--help").stdout
+    assert all(f"\n  {name} " in told for name in COMMANDS)
+    assert "idsnn convert resnet32.th --target resnet20" in told
+    assert columns(told) <= 80
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_commands_help_groups_its_options_and_says_what_it_does_to_files(name: str) -> None:
+    told = done(name, "--help").stdout
+    assert columns(told) <= 80
+    assert "Reads " in told
+    assert "rites " in told
+    assert "  Examples:\n    idsnn" in told
+    listed = told[told.index("\nWhat ") : told.index("Examples:")]
+    assert listed.index("Other:") > listed.index("What the teacher is:")
+    options = [line.split()[0] for line in listed.splitlines() if line.startswith("  -")]
+    assert len(options) == len(set(options)) > 3
 
 
 def test_version() -> None:
-    assert __version__ in run("--version").stdout
+    assert idsnn_convert.__version__ in done("--version").stdout
+    assert idsnn_convert.__version__ in done("convert", "--version").stdout
 
 
-def test_a_mistyped_command_or_option_is_answered_with_the_nearest() -> None:
-    command = run("inspct", "x.pth")
-    assert command.exit_code == 2
-    assert "Did you mean 'inspect'?" in command.stderr
-    option = run("inspect", "x.pth", "--jsn")
-    assert option.exit_code == 2
-    assert "--json" in option.stderr
+def test_convert_has_a_command_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["idsnn-convert", "--help"])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as end:
+        convert_main()
+    assert not end.value.code
+    told = capsys.readouterr().out
+    assert told.startswith("Usage: idsnn-convert [OPTIONS] TEACHER")
+    assert columns(told) <= 80
 
 
-def test_the_overview_comes_without_torch() -> None:
-    code = (
-        "import sys; from idsnn_convert.cli import main; main(['--help'], standalone_mode=False); print('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "False"
+def test_the_nearest_command_is_named() -> None:
+    assert_told(run("convrt"), "No such command 'convrt'", "Did you mean 'convert'?")
 
 
-def test_idsnn_convert_is_idsnn_convert_under_its_own_name() -> None:
-    code = "import sys; sys.argv = ['idsnn-convert', '--help']; from idsnn_convert.cli import convert_main; convert_main()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("Usage: idsnn-convert [OPTIONS] TEACHER")
+def test_a_command_far_from_all_is_refused() -> None:
+    assert_told(run("fly"), "No such command 'fly'", "--help")
 
 
-def test_control_characters_are_shown_not_sent() -> None:
-    assert printable("a\x1b[31mb\u202e\n\tc") == "a\\x1b[31mb\\u202e\n\tc"
+def test_the_nearest_option_is_named() -> None:
+    assert_told(run("convert", "x.th", "--targte", "resnet20"), "No such option '--targte'", "--target")
 
 
-def test_a_bug_is_not_taken_for_a_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = main.get_command(click.Context(main), "inspect")
-    assert command is not None
+@click.command("failing", cls=Command)
+@click.argument("kind")
+def failing(kind: str) -> None:
+    if kind == "user":
+        raise UserError("tensor 'a\x1b[31m' is missing", hint="Give b\x07.")
+    if kind == "stopped":
+        raise KeyboardInterrupt
+    raise ValueError("a mistake of ours")
 
-    def broken(**_: object) -> None:
-        raise ZeroDivisionError
 
-    monkeypatch.setattr(command, "callback", broken)
-    assert isinstance(run("inspect", "x").exception, ZeroDivisionError)
+def test_a_users_mistake_is_one_message_without_escape_sequences() -> None:
+    result = CliRunner().invoke(failing, ["user"])
+    assert_told(result)
+    assert result.stderr == "Error: tensor 'a\\x1b[31m' is missing\nGive b\\x07.\n"
 
 
-def test_json_goes_to_stdout_alone(tmp_path: object) -> None:
-    result = run("inspect", "nothing.pth", "--json")
-    assert result.stdout == ""
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(result.stderr)
+def test_ctrl_c_ends_with_130() -> None:
+    result = CliRunner().invoke(failing, ["stopped"])
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "Interrupted.\n")
+
+
+def test_a_mistake_of_ours_is_not_hidden() -> None:
+    assert isinstance(CliRunner().invoke(failing, ["ours"]).exception, ValueError)
+
+
+def test_a_command_without_sections_lists_its_options_under_one_heading() -> None:
+    assert "\nOptions:\n" in CliRunner().invoke(failing, ["--help"]).stdout
+
+
+def test_a_message_without_a_hint_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Told("it broke", None).show()
+    assert capsys.readouterr().err == "Error: it broke\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("plain ünï 漢", "plain ünï 漢"),
+        ("two\nlines\tand a tab", "two\nlines\tand a tab"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("right\u202eto left", "right\\u202eto left"),
+        ("surrogate \udc80", "surrogate \\udc80"),
+        ("\r\x9b2J", "\\r\\x9b2J"),
+    ],
+)
+def test_control_characters_are_shown_not_sent(text: str, seen: str) -> None:
+    assert printable(text) == seen
+
+
+def test_every_command_has_its_module() -> None:
+    context = click.Context(main)
+    assert [main.get_command(context, name).name for name in main.list_commands(context)] == list(COMMANDS)
+    assert main.get_command(context, "cli") is None

@@ -3,45 +3,108 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+import torch
+
 from tests.idsnn_convert import files
-from tests.idsnn_convert.files import assert_told, run
+from tests.idsnn_convert.files import assert_told, columns, done, run, unwrapped
 
 
-def test_exit_codes_and_what_is_said(tmp_path: Path) -> None:
-    teacher = files.teacher(tmp_path / "net.pth")
-    good = run("doctor", teacher, "--target", "resnet8")
-    assert (good.exit_code, good.stderr) == (0, "")
-    assert "It would convert." in good.stdout
-    bad = run("doctor", teacher, "--target", "resnet9")
-    assert bad.exit_code == 1
-    assert "would not convert" in bad.stdout
-    assert "resnet9" in bad.stdout
+def test_a_teacher_that_converts(teacher: Path) -> None:
+    told = done("doctor", teacher, "--target", "resnet20").stdout
+    assert told.startswith(f"{teacher} converts.\n")
+    assert "assumed The head averages over the whole map." in unwrapped(told)
+    assert "spiking resnet20: 95 of 97 tensors" in unwrapped(told)
+    assert list(Path().iterdir()) == []
 
 
-def test_json(tmp_path: Path) -> None:
-    teacher = files.teacher(tmp_path / "net.pth")
-    facts = json.loads(run("doctor", teacher, "--data", files.data(tmp_path / "data", train=100), "--json").stdout)
-    assert facts["converts"] is True
-    assert facts["first_disagreeing_batch_norm"] == "bn1"
-    assert len(facts["normalisations"]) == 3
-    assert len(facts["batch_norms"]) == 13 + 2
-    bad = run("doctor", teacher, "--target", "resnet9", "--json")
-    assert (bad.exit_code, json.loads(bad.stdout)["converts"]) == (1, False)
+def test_a_teacher_that_does_not_convert_ends_with_1() -> None:
+    torch.save({"encoder.weight": torch.zeros(3, 4), "head.bias": torch.zeros(2)}, "t.pt")
+    result = run("doctor", "t.pt")
+    assert result.exit_code == 1
+    assert result.stderr == ""
+    assert result.stdout.startswith("t.pt does not convert.\n")
+    assert "2 tensors that form no known ResNet" in unwrapped(result.stdout)
+    assert "-> Only ResNets can be read" in unwrapped(result.stdout)
+    assert columns(result.stdout) <= 80
+
+
+def test_as_json(teacher: Path) -> None:
+    told = json.loads(done("doctor", teacher, "--json").stdout)
+    assert (told["kind"], told["converts"], told["problems"], told["data"]) == ("diagnosis", True, [], None)
+    assert told["coverage"]["tensors"] > 0
+    Path("t.pt").write_text("no teacher\n")
+    result = run("doctor", "t.pt", "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["converts"], told["teacher"]) == (1, False, None)
+    (problem,) = told["problems"]
+    assert problem.keys() == {"node", "source", "reason", "advice"}
+    assert problem["reason"] == "t.pt is a text file"
 
 
 def test_it_agrees_with_convert(tmp_path: Path) -> None:
-    """What doctor passes converts, and what it refuses does not."""
-    for case, path in {**files.wrong_files(tmp_path), "good": files.teacher(tmp_path / "good.pth")}.items():
-        convert = run("convert", path, "--target", "resnet8", "-o", tmp_path / f"{case}.out")
-        assert (run("doctor", path, "--target", "resnet8").exit_code == 0) == (convert.exit_code == 0), case
+    """What the doctor passes converts, and what it refuses does not."""
+    cases = [path for path, _ in files.wrong_files(tmp_path).values()]
+    for path in (*cases, files.teacher(tmp_path / "good.pth")):
+        converted = run("convert", path, "--target", "resnet8", "-o", tmp_path / "out").exit_code == 0
+        assert (run("doctor", path, "--target", "resnet8").exit_code == 0) == converted, path
 
 
-def test_mistakes(tmp_path: Path) -> None:
-    assert_told(run("doctor", tmp_path / "gone.pth"), "gone.pth")
-    assert_told(run("doctor", files.teacher(tmp_path / "net.pth"), "--data", "cifar10:nowhere"), "nowhere")
-    assert run("doctor").exit_code == 2
+def test_its_batch_norms_are_held_against_data(teacher: Path, fashion: str) -> None:
+    told = unwrapped(done("doctor", teacher, "--data", fashion).stdout)
+    assert "Its images were normalised by " in told
+    assert "but not beyond doubt" in told
+    assert " of 11 batch norms disagree" in told
+    assert "bn1 first" in told
 
 
-def test_machine() -> None:
-    assert "compiled kernels" in run("doctor", "--machine").stdout
-    assert "torch" in json.loads(run("doctor", "--machine", "--json").stdout)
+def test_the_machine() -> None:
+    told = done("doctor", "--machine").stdout
+    assert f"PyTorch {torch.__version__}" in told
+    assert f"{torch.get_num_threads()} PyTorch threads" in told
+    assert "onnxruntime-gpu" in told
+    assert columns(told) <= 80
+    facts = json.loads(done("doctor", "--machine", "--json").stdout)
+    assert facts["kind"] == "machine"
+    assert facts["packages"].keys() >= {"onnx", "timm", "triton"}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], ["Missing argument 'TEACHER'", "--machine"]),
+        (["nothing.th"], ["nothing.th: no such file"]),
+        (["TEACHER", "--target", "resnet81"], ["unknown target 'resnet81'", "Did you mean resnet8?"]),
+        (["TEACHER", "--arch", "resnet81"], ["unknown architecture 'resnet81'"]),
+        (["TEACHER", "--data", "fashion-mnist:nowhere"], ["folder nowhere does not exist"]),
+        (["TEACHER", "--data", "cifar10:."], ["no cifar10 files in ."]),
+        (["TEACHER", "--machine"], ["leave TEACHER out"]),
+    ],
+)
+def test_misuse_ends_with_2(teacher: Path, options: list[str], told: list[str]) -> None:
+    assert_told(run("doctor", *(str(teacher) if option == "TEACHER" else option for option in options)), *told)
+
+
+def test_names_cannot_speak_to_the_terminal() -> None:
+    torch.save({"a\x1b[2J\n[red]": torch.zeros(3, 4), "b.c": torch.zeros(2)}, "t.pt")
+    result = run("doctor", "t.pt", FORCE_COLOR="1", TERM="xterm")
+    assert "\x1b[2J" not in result.stdout
+    assert "a\\x1b[2J" in result.stdout
+    assert "[red]" in result.stdout
+
+
+@pytest.mark.parametrize("file", ["resnet20-12fca82f.th", "resnet8_cifar100.pth"])
+def test_real_teachers_agree_with_their_data(teachers_dir: Path, cifar10_dir: Path, cifar100_dir: Path, file: str) -> None:
+    data = f"cifar100:{cifar100_dir}" if "100" in file else f"cifar10:{cifar10_dir}"
+    told = json.loads(done("doctor", teachers_dir / file, "--data", data, "--json").stdout)["data"]
+    assert told["clear"]
+    assert told["normalisation"] == ("cifar100" if "100" in file else "imagenet")
+    assert told["first_disagreeing"] is None
+    assert all(norm["agrees"] for norm in told["batch_norms"])
+
+
+def test_real_reports_fit_80_columns(teachers_dir: Path) -> None:
+    Path("t.th").symlink_to(teachers_dir / "resnet32-d509ac18.th")
+    told = done("doctor", "t.th", "--target", "resnet56").stdout
+    assert columns(told) <= 80
+    assert files.unwrapped(told).count("assumed") == 7

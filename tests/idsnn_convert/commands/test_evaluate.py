@@ -1,49 +1,105 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.idsnn_convert import files
-from tests.idsnn_convert.files import assert_told, run
+from tests.idsnn_convert.files import assert_told, done, run
 
 
-def test_a_teacher_and_a_student(tmp_path: Path) -> None:
-    teacher, data = files.teacher(tmp_path / "net.pth"), files.data(tmp_path / "data")
-    run("convert", teacher, "--target", "resnet8", "-o", tmp_path / "s.safetensors")
-    for path, steps in ((teacher, None), (tmp_path / "s.safetensors", 4)):
-        result = run("evaluate", path, "--data", data, "--json")
-        assert result.exit_code == 0, result.output
-        facts = json.loads(result.stdout)
-        assert {"top1", "loss", "images_per_second", "images", "normalisation"} <= set(facts)
-        assert facts["images"] == 20
-        assert 0 <= facts["top1"] <= 100
-        assert len(facts.get("top1_per_step", [])) == (steps or 0)
-        assert "normalisation" in result.stderr
+def test_a_teacher(teacher: Path, fashion: str) -> None:
+    result = done("evaluate", teacher, "--data", fashion)
+    assert result.stdout.startswith("top-1 ")
+    assert "24 images, " in result.stdout
+    assert "after fewer steps" not in result.stdout
+    normalisation, ranking = result.stderr.splitlines()
+    assert "normalisation: nearest to what the first batch norm remembers, but not beyond doubt" in normalisation
+    assert ranking.startswith("  off by: ")
+    assert ranking.endswith("3 were tried")
+    assert "\x1b" not in result.output
 
 
-def test_limit_time_steps_and_normalisation(tmp_path: Path) -> None:
-    teacher, data = files.teacher(tmp_path / "net.pth"), files.data(tmp_path / "data")
-    run("convert", teacher, "--target", "resnet8", "-o", tmp_path / "s.safetensors")
-    options = ["--limit", 7, "-T", 2, "--normalisation", "0.1/0.7", "--json"]
-    facts = json.loads(run("evaluate", tmp_path / "s.safetensors", "--data", data, *options).stdout)
-    assert facts["images"] == 7
-    assert len(facts["top1_per_step"]) == 2
-    assert "0.7" in json.dumps(facts)
-    assert_told_teacher = run("evaluate", teacher, "--data", data, "-T", 2)
-    assert_told(assert_told_teacher, "time steps")
+def test_a_student(student: Path, fashion: str) -> None:
+    result = done("evaluate", student, "--data", fashion, "-T", "3", "--no-compile")
+    steps = next(line for line in result.stdout.splitlines() if line.startswith("after fewer steps: "))
+    assert [step.split("=")[0] for step in steps.split()[3::2]] == ["T", "T", "T"]
+    assert "fashion-mnist normalisation: the usual one for fashion-mnist" in result.stderr
+    assert "off by: " in result.stderr
+    assert "kernels: plain PyTorch" in result.stderr
 
 
-def test_mistakes(tmp_path: Path) -> None:
-    teacher, data = files.teacher(tmp_path / "net.pth"), files.data(tmp_path / "data")
-    assert_told(run("evaluate", teacher, "--data", f"cifar10:{tmp_path / 'nowhere'}"), "nowhere")
-    assert_told(run("evaluate", teacher, "--data", f"cifar10:{tmp_path / 'data'}"), "data_batch")
-    assert_told(run("evaluate", teacher, "--data", "cifar11:x"), "cifar11", "cifar10")
-    assert_told(run("evaluate", teacher, "--data", "data"), "data")
-    assert_told(run("evaluate", tmp_path / "gone.pth", "--data", data), "gone.pth")
-    assert_told(run("evaluate", teacher, "--data", data, "--normalisation", "imagnet"), "imagnet", "imagenet")
-    assert_told(run("evaluate", teacher, "--data", data, "--device", "abacus"), "abacus")
+def test_as_json(student: Path, fashion: str) -> None:
+    told = json.loads(done("evaluate", student, "--data", fashion, "--limit", 10, "--json").stdout)
+    assert told.keys() >= {"top1", "loss", "images_per_second", "images", "normalisation"}
+    assert told["images"] == 10
+    assert told["normalisation"] == "fashion-mnist"
+    assert len(told["normalisation_ranking"]) == 3
+    assert told["top1_per_step"][-1] == told["top1"]
+    assert len(told["top1_per_step"]) == 2
+
+
+def test_a_trained_student_knows_its_normalisation(trained: Path, fashion: str) -> None:
+    result = done("evaluate", trained / "best.safetensors", "--data", fashion)
+    assert "normalisation: as the checkpoint was trained" in result.stderr
+    assert "off by" not in result.stderr
+
+
+def test_the_normalisation_can_be_told(teacher: Path, fashion: str) -> None:
+    result = done("evaluate", teacher, "--data", fashion, "--normalisation", "0.25/0.5", "--json")
+    told = json.loads(result.stdout)
+    assert (told["normalisation_mean"], told["normalisation_std"]) == ([0.25], [0.5])
+    assert "as asked" in result.stderr
+
+
+def test_test_images_alone_are_enough(teacher: Path) -> None:
+    fashion = files.data(Path("fashion"))
+    for path in Path("fashion").glob("train-*"):
+        path.unlink()
+    assert "20 images" in done("evaluate", teacher, "--data", fashion).stdout
+
+
+def test_a_teacher_has_no_time_steps(teacher: Path, fashion: str) -> None:
+    assert_told(run("evaluate", teacher, "--data", fashion, "-T", 4), "only a spiking network has time steps")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ("fashion-mnist:nowhere", ["the fashion-mnist folder nowhere does not exist", "train-images-idx3-ubyte"]),
+        ("fashion-mnist:.", ["no fashion-mnist files in .", "Looked for"]),
+        ("fashion-mnist", ["names no folder", "NAME:FOLDER"]),
+        ("fashoin-mnist:.", ["unknown data set 'fashoin-mnist'", "Did you mean 'fashion-mnist'?"]),
+    ],
+)
+def test_data_that_is_not_there(teacher: Path, data: str, told: list[str]) -> None:
+    assert_told(run("evaluate", teacher, "--data", data), *told)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"classes": 7}, ["tells 7 classes apart, the data has 10", "right data set?"]),
+        ({"in_channels": 3, "input_size": 32}, ["3x32x32", "1x28x28", "channels differ"]),
+    ],
+)
+def test_data_that_does_not_suit_the_network(fashion: str, change: dict[str, int], told: list[str]) -> None:
+    files.teacher(Path("t.th"), replace(files.SPEC, **change))  # type: ignore[arg-type]
+    assert_told(run("evaluate", "t.th", "--data", fashion), *told)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--normalisation", "imagenett"], ["unknown normalisation 'imagenett'", "Did you mean 'imagenet'?"]),
+        (["--device", "tpu9"], ["device 'tpu9' cannot be used", "Leave --device out"]),
+        (["--limit", "0"], ["--limit"]),
+    ],
+)
+def test_options_that_cannot_be_met(teacher: Path, fashion: str, options: list[str], told: list[str]) -> None:
+    assert_told(run("evaluate", teacher, "--data", fashion, *options), *told)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +111,9 @@ def test_real_teachers_need_no_flag(request: pytest.FixtureRequest, teachers_dir
     hundred = "cifar100" in name
     folder = request.getfixturevalue("cifar100_dir" if hundred else "cifar10_dir")
     spec = f"{'cifar100' if hundred else 'cifar10'}:{folder}"
-    facts = json.loads(run("evaluate", teachers_dir / name, "--data", spec, "--limit", 500, "--json").stdout)
+    facts = json.loads(done("evaluate", teachers_dir / name, "--data", spec, "--limit", 500, "--json").stdout)
     assert facts["top1"] >= least
+    assert facts["normalisation_reason"] == "the first batch norm remembers it"
 
 
 def test_a_data_set_of_other_classes_is_told(teachers_dir: Path, cifar100_dir: Path) -> None:

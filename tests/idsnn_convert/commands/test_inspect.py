@@ -1,61 +1,103 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from idsnn_convert.runtime.checkpoint import read, save
 from tests.idsnn_convert import files
-from tests.idsnn_convert.files import assert_told, run
+from tests.idsnn_convert.files import assert_told, columns, done, run, unwrapped
 
 
-def test_a_teacher(tmp_path: Path) -> None:
-    path = files.teacher(tmp_path / "net.pth")
-    facts = json.loads(run("inspect", path, "--json").stdout)
-    assert facts["kind"] == "teacher"
-    assert (facts["input_shape"], facts["classes"]) == ([1, 28, 28], 10)
-    assert [len(stage["blocks"]) for stage in facts["stages"]] == [2, 2, 2]
-    assert facts["activations"] == {"relu": 13}
-    shown = run("inspect", path).stdout
-    assert "13 sites (13 relu)" in shown
-    assert "28x28" in shown
-
-
-def test_a_checkpoint(tmp_path: Path) -> None:
-    out = tmp_path / "s.safetensors"
-    run("convert", files.teacher(tmp_path / "net.pth"), "--target", "resnet8", "-o", out)
-    shown = run("inspect", out).stdout
-    for words in ("spiking resnet8", "stage2.block0", "lif", "rectangle", "Not trained yet"):
-        assert words in shown
-    assert json.loads(run("inspect", out, "--json").stdout)["kind"] == "checkpoint"
-
-
-def test_files_that_are_neither(tmp_path: Path) -> None:
-    for case, path in files.wrong_files(tmp_path).items():
-        assert_told(run("inspect", path), case)
-
-
-def test_names_with_escapes_and_markup_are_shown_as_text(tmp_path: Path) -> None:
-    state = torch.load(files.teacher(tmp_path / "net.pth"), weights_only=True)["state_dict"]
-    torch.save({**state, "module.evil\x1b[2J[red]": torch.zeros(1)}, tmp_path / "evil.pth")
-    for result in (
-        run("inspect", tmp_path / "evil.pth"),
-        run("convert", tmp_path / "evil.pth", "--target", "resnet8", "-o", tmp_path / "x"),
+def test_a_teacher(teacher: Path) -> None:
+    told = done("inspect", teacher).stdout
+    for text in (
+        "resnet(2-1-2 basic) (akamaster CIFAR ResNet)",
+        f"{teacher}, state dict",
+        "28x28, 1 channels; 10 classes",
+        "11 sites (11 relu)",
+        "assumed The head averages over the whole map.",
+        "2 1 8x14x14 2 1 ",
+        "a counter of training batches, not a weight",
     ):
-        assert "\x1b" not in result.output
-        assert "[2J[red]" in result.output
+        assert text in unwrapped(told)
+    assert f"file         {teacher}, state dict\n" in told  # a path is never broken
 
 
-def test_a_truncated_checkpoint(tmp_path: Path) -> None:
-    out = tmp_path / "s.safetensors"
-    run("convert", files.teacher(tmp_path / "net.pth"), "--target", "resnet8", "-o", out)
-    out.write_bytes(out.read_bytes()[:-100])
-    assert_told(run("inspect", out), "s.safetensors")
+def test_a_teacher_as_json(teacher: Path) -> None:
+    told = json.loads(done("inspect", teacher, "--json").stdout)
+    assert (told["kind"], told["family"], told["classes"]) == ("teacher", "akamaster CIFAR ResNet", 10)
+    assert told["file"] == str(teacher)
+    assert told["activations"] == {"relu": 11}
+    assert [len(stage["blocks"]) for stage in told["stages"]] == [2, 1, 2]
+    assert told["stages"][1]["blocks"][0]["shortcut"] != "identity"
+    assert told["stages"][0]["blocks"][0] == {
+        "name": "stage1.block0", "join": "layer1.0.add", "convolutions": 2, "shortcut": "identity"
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["resnet20-12fca82f.th", "resnet8_cifar10.pth"])
-def test_real_teachers(teachers_dir: Path, name: str) -> None:
-    facts = json.loads(run("inspect", teachers_dir / name, "--json").stdout)
-    assert facts["arch"] == name.split("-")[0].split("_")[0]
-    assert len(facts["stages"]) == 3
+def test_a_checkpoint(student: Path) -> None:
+    told = done("inspect", student).stdout
+    for text in (
+        "-> spiking resnet8",
+        "Neurons: lif, v_threshold 0.5, decay 0.25, hard reset, rectangle surrogate of half-width 0.5",
+        "3 4x28x28 lif ... layer1.0.lif2",
+        "Normalisation of images: not known yet",
+        "Training: not trained yet",
+    ):
+        assert text in unwrapped(told)
+    assert columns(told) <= 80
+
+
+def test_a_checkpoint_as_json(student: Path) -> None:
+    told = json.loads(done("inspect", student, "--json").stdout)
+    assert (told["kind"], told["time_steps"], told["training"]) == ("checkpoint", 2, {})
+    assert [node["op"] for node in told["graph"]].count("neuron") == len(told["neurons"]) == told["activation_sites"]
+    assert told["parameters"] == told["coverage"]["of_parameters"]
+
+
+def test_a_trained_checkpoint(trained: Path) -> None:
+    told = unwrapped(done("inspect", trained / "last.safetensors").stdout)
+    assert "Training: 2 epochs on 48 images of fashion-mnist, distilled from a teacher; top-1 " in told
+    assert " % of 24 test images, loss " in told
+    assert "Normalisation of images: not known yet" not in told
+
+
+def test_a_checkpoint_made_by_something_else(student: Path) -> None:
+    checkpoint = read(student)
+    save(Path("s.safetensors"), replace(checkpoint, mapping={"tensors": [1]}))
+    result = run("inspect", "s.safetensors")
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert "s.safetensors holds a network, but how it was made is not told" in result.stderr
+    save(Path("s.safetensors"), replace(checkpoint, mapping={}, teacher={}))
+    assert "unknown teacher -> spiking network" in done("inspect", "s.safetensors").stdout
+    assert json.loads(done("inspect", "s.safetensors", "--json").stdout)["tensors"] == []
+
+
+@pytest.mark.parametrize("damage", ["cut short", "another file"])
+def test_a_damaged_checkpoint(student: Path, damage: str) -> None:
+    whole = student.read_bytes()
+    Path("s.safetensors").write_bytes(whole[:-100] if damage == "cut short" else b"\x93NUMPY" + whole)
+    assert_told(run("inspect", "s.safetensors"), "s.safetensors")
+
+
+def test_names_in_a_file_cannot_speak_to_the_terminal() -> None:
+    files.teacher(Path("t.th"))
+    content = torch.load("t.th", weights_only=True)
+    content["state_dict"]["module.notes\x1b[2J[red]\nfc.fake"] = torch.zeros(1)
+    torch.save(content, "t.th")
+    result = run("inspect", "t.th")
+    assert "\x1b" not in result.output
+    assert "notes\\x1b[2J[red]" in result.output
+
+
+@pytest.mark.parametrize(
+    "file", ["resnet32-d509ac18.th", "resnet20-12fca82f.th", "resnet8_cifar10.pth", "resnet8_cifar100.pth"]
+)
+def test_real_teachers_fit_80_columns(teachers_dir: Path, file: str) -> None:
+    Path(file).symlink_to(teachers_dir / file)
+    assert columns(done("inspect", file).stdout) <= 80

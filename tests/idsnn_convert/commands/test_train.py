@@ -1,71 +1,101 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from idsnn_convert import runtime
-from idsnn_convert.runtime import trainer
-from idsnn_convert.runtime.stop import Interrupted
-from tests.idsnn_convert import files
-from tests.idsnn_convert.files import assert_told, run
+from idsnn_convert.runtime.checkpoint import read
+from tests.idsnn_convert.files import assert_told, done, run
+
+ROOT = Path(__file__).resolve().parents[3]
+SMALL = ("--set", "run.batch_size=16")
 
 
-@pytest.fixture
-def ready(tmp_path: Path) -> list[Any]:
-    """``train STUDENT --teacher ... --data ... --out RUN`` on 40 images, 2 epochs, batches of 10."""
-    teacher, data = files.teacher(tmp_path / "net.pth"), files.data(tmp_path / "data")
-    run("convert", teacher, "--target", "resnet8", "-T", 2, "-o", tmp_path / "s.safetensors")
-    files_given = [tmp_path / "s.safetensors", "--teacher", teacher, "--data", data, "--out", tmp_path / "run"]
-    return ["train", *files_given, "--epochs", 2, "--set", "run.batch_size=10", "--no-compile"]
+def test_a_run_leaves_everything_in_its_folder(trained: Path, student: Path) -> None:
+    files = {"best.safetensors", "last.safetensors", "metrics.jsonl", "recipe.toml", "state.safetensors"}
+    assert files <= {path.name for path in trained.iterdir()}
+    records = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2]
+    last, start = read(trained / "last.safetensors"), read(student)
+    assert last.mapping == start.mapping
+    assert last.training["metrics"] == records[-1]
+    assert last.training["recipe"]["run"]["batch_size"] == 16
+    assert last.normalisation is not None
+    assert any((last.tensors[name] != start.tensors[name]).any() for name in start.tensors)
 
 
-def test_a_run_and_what_it_leaves(ready: list[Any], tmp_path: Path) -> None:
-    result = run(*ready, "--json")
-    assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout)
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 2]
-    assert all(line["train_kl"] > 0 for line in lines)
-    assert facts["best_top1"] == max(line["test_top1_percent"] for line in lines)
-    assert result.stderr.count("epoch ") == 2
-    best = runtime.read(tmp_path / "run" / "best.safetensors")
-    assert best.training["recipe"]["run"]["epochs"] == 2
-    assert best.normalisation
-    assert best.mapping == runtime.read(tmp_path / "s.safetensors").mapping
-    assert "batch_size = 10" in (tmp_path / "run" / "recipe.toml").read_text()
-    shown = run("inspect", tmp_path / "run" / "best.safetensors").stdout
-    assert "Trained" in shown
+def test_it_tells_how_it_goes_and_how_it_ended(student: Path, fashion: str) -> None:
+    result = done("train", student, "--data", fashion, "--out", "run", "--recipe", "init-only", "--epochs", 1, *SMALL)
+    assert result.stdout.startswith("best top-1 ")
+    assert "run/best.safetensors" in result.stdout
+    assert "normalisation: the usual one for fashion-mnist" in result.stderr
+    assert "epoch   1  loss " in result.stderr
 
 
-def test_a_run_folder_is_not_taken_twice_and_can_be_resumed(ready: list[Any], tmp_path: Path) -> None:
-    assert run(*ready).exit_code == 0
-    assert_told(run(*ready), "run", "--resume")
-    assert run(*ready, "--resume").exit_code == 0
+def test_as_json_and_on_fewer_images(student: Path, teacher: Path, fashion: str) -> None:
+    options = ("--teacher", teacher, "--epochs", 1, "--limit-train", 16, "--seed", 5, *SMALL, "--json")
+    told = json.loads(done("train", student, "--data", fashion, "--out", "run", *options).stdout)
+    assert told.keys() >= {"best_top1", "best_epoch", "best", "last_top1", "last", "epochs", "normalisation"}
+    recorded = read(Path(told["last"])).training
+    assert (recorded["train_images"], recorded["recipe"]["run"]["seed"]) == (16, 5)
+    assert recorded["teacher_sha256"]
 
 
-def test_stopped_by_a_signal(ready: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(*_: object, **__: object) -> None:
-        raise Interrupted(2)
-
-    monkeypatch.setattr(trainer, "_epochs", stopped)
-    result = run(*ready)
-    assert result.exit_code == 130
-    assert "--resume" in result.stderr
-    assert result.stdout == ""
+def test_resuming_what_is_done_changes_nothing(student: Path, fashion: str) -> None:
+    options = ("train", student, "--data", fashion, "--out", "run", "--recipe", "init-only", "--epochs", 1, *SMALL)
+    done(*options)
+    before = Path("run/last.safetensors").read_bytes()
+    done(*options, "--resume")
+    assert Path("run/last.safetensors").read_bytes() == before
+    assert_told(run(*options), "run already holds a run", "Resume it")
 
 
-def test_mistakes(ready: list[Any], tmp_path: Path) -> None:
-    student = ready[1]
-    data = ready[5]
-    out = ["--data", data, "--out", tmp_path / "fresh"]
-    assert_told(run("train", student, *out), "teacher")
-    assert_told(run(*ready, "--recipe", "idsn"), "'idsn'", "idsnn")
-    assert_told(run(*ready, "--set", "loss.alfa=1"), "alfa", "alpha")
-    assert_told(run(*ready, "--set", "optimizer.lr=fast"), "optimizer.lr")
-    assert_told(run("train", tmp_path / "net.pth", *out, "--recipe", "init-only"), "net.pth")
-    assert_told(run("train", tmp_path / "gone.safetensors", *out), "gone.safetensors")
-    assert_told(run("train", student, "--data", "cifar10:nowhere", "--out", tmp_path / "fresh"), "nowhere")
-    assert not (tmp_path / "fresh").exists()
+def test_ctrl_c_stops_a_run_that_can_be_resumed(student: Path, fashion: str) -> None:
+    command = [sys.executable, "-m", "idsnn_convert", "train", str(student), "--data", fashion, "--out", "run"]
+    command += ["--recipe", "init-only", "--epochs", "2000", "--no-compile", "--set", "run.batch_size=16"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        metrics = Path("run/metrics.jsonl")
+        until = time.monotonic() + 120
+        while not metrics.exists() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "the same command with --resume goes on from here" in err
+    assert "Traceback" not in err
+    epochs = len(metrics.read_text().splitlines())
+    same = ("train", student, "--data", fashion, "--out", "run", "--recipe", "init-only", *SMALL)
+    assert_told(run(*same, "--epochs", epochs + 1, "--resume"), "run.epochs")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], ["distills (loss.alpha = 0.3), but there is no teacher", "--teacher", "init-only"]),
+        (["--recipe", "idsn"], ["unknown recipe 'idsn'", "Did you mean 'idsnn'?"]),
+        (["--set", "optimizer.rl=1"], ["optimizer.rl", "optimizer.lr"]),
+        (["--recipe", "init-only", "--resume"], ["run holds no run to resume"]),
+        (["--recipe", "init-only", "--data", "cifar10:."], ["no cifar10 files in ."]),
+    ],
+)
+def test_a_request_that_cannot_be_met_starts_nothing(student: Path, fashion: str, options: list[str], told: list[str]) -> None:
+    assert_told(run("train", student, "--data", fashion, "--out", "run", *options), *told)
+    assert not Path("run").exists()
+
+
+def test_a_teacher_is_no_student(teacher: Path, fashion: str) -> None:
+    result = run("train", teacher, "--data", fashion, "--out", "run", "--recipe", "init-only")
+    assert_told(result, str(teacher), "no readable SNN checkpoint")
+
+
+def test_a_student_is_no_teacher(student: Path, fashion: str) -> None:
+    result = run("train", student, "--teacher", student, "--data", fashion, "--out", "run")
+    assert_told(result, "is a spiking checkpoint already, not a teacher")

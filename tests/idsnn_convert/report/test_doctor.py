@@ -1,49 +1,96 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from idsnn_convert.examine import Diagnosis, Problem
+from idsnn_convert.examine import Diagnosis, Memory, Problem
+from idsnn_convert.machine import OPTIONAL
 from idsnn_convert.passes.cautions import Caution
 from idsnn_convert.report.doctor import print_diagnosis, print_machine
 from idsnn_convert.runtime.fingerprint import LayerFit, NormalisationChoice, NormalisationFit
 from idsnn_convert.runtime.normalisation import KNOWN
+from tests.idsnn_convert.files import columns, unwrapped
+
+CHOICE = NormalisationChoice((NormalisationFit(KNOWN["cifar10"], 0.02, 4), NormalisationFit(KNOWN["half"], 1.5, 4)), True)
+MACHINE: dict[str, Any] = {
+    "idsnn_convert": "1.0",
+    "python": "3.11",
+    "torch": "2.13",
+    "platform": "Linux",
+    "cpus": 2,
+    "threads": 4,
+    "gpus": [],
+    "cxx_compiler": None,
+    "compiled_kernels": {"cpu": False, "cuda": False},
+    "packages": {"timm": "1.0"},
+    "warnings": ["PyTorch uses 4 threads on 2 processors: set OMP_NUM_THREADS=2"],
+}
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
 
 
 def said(found: Diagnosis, capsys: pytest.CaptureFixture[str]) -> str:
-    print_diagnosis(found)
-    return " ".join(capsys.readouterr().out.split())
+    print_diagnosis(found, Path("net.pth"))
+    out = capsys.readouterr().out
+    assert columns(out) <= 80
+    return unwrapped(out)
+
+
+def remembered(*layers: LayerFit) -> Diagnosis:
+    return Diagnosis("resnet8", None, None, memory=Memory(CHOICE, layers))
 
 
 def test_problems_and_cautions_with_their_places(capsys: pytest.CaptureFixture[str]) -> None:
-    problem = Problem("no form", "leave it out", "layer1.fft", "net.py:7")
-    out = said(Diagnosis(None, (problem,), (Caution("3 of 9 are silu", advice="train longer"),)), capsys)
-    assert "would not convert: layer1.fft at net.py:7: no form leave it out" in out
-    assert "be careful: 3 of 9 are silu train longer" in out
-    assert "It would convert" not in out
+    problems = (Problem("no form", "leave it out", "layer1.fft", "net.py:7"), Problem("two\n  lines"), Problem("x", node="fc"))
+    out = said(Diagnosis("resnet8", None, None, problems, (Caution("3 of 9 are silu", advice="train longer"),)), capsys)
+    assert out.startswith("net.pth does not convert. What keeps it from converting: ")
+    assert "- layer1.fft (net.py:7): no form -> leave it out - two lines - fc: x" in out
+    assert "To be careful of: - 3 of 9 are silu -> train longer" in out
 
 
-def test_what_the_batch_norms_remember(capsys: pytest.CaptureFixture[str]) -> None:
-    choice = NormalisationChoice((NormalisationFit(KNOWN["cifar10"], 0.02, 4), NormalisationFit(KNOWN["half"], 1.5, 4)), True)
-    right = Diagnosis(None, choice=choice, layers=(LayerFit("bn1", 0.02, 0.1), LayerFit("bn2", 0.04, 0.1)))
-    assert "All 2 batch norms remember these images (off by at most 0.040, at bn2)" in said(right, capsys)
-    wrong = Diagnosis(
-        None, choice=choice, layers=(LayerFit("bn1", 0.02, 0.1), LayerFit("bn2", 0.8, 0.1), LayerFit("bn3", 2.0, 1.0))
-    )
-    assert "bn2 is the first batch norm that disagrees: its variances are off by 0.80" in said(wrong, capsys)
-    none = Diagnosis(None, choice=NormalisationChoice((), False))
-    assert "cannot be told" in said(none, capsys)
+def test_batch_norms_that_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    out = said(remembered(LayerFit("bn1", 0.02, 0.01), LayerFit("bn2", 0.04, 0.01)), capsys)
+    assert "Its images were normalised by cifar10, from random crops with a border of 4." in out
+    assert "cifar10 0.02 half 1.50" in out
+    assert "All 2 batch norms agree with 500 images; furthest off is bn2, by 0.04 in its variances." in out
 
 
-def test_a_machine(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = {
-        "python": "3.11",
-        "torch": "2.13",
-        "threads": 2,
-        "gpus": [],
-        "compiled_kernels": False,
-        "optional_packages": {"onnx": True},
-    }
-    print_machine(facts)
+def test_batch_norms_that_disagree(capsys: pytest.CaptureFixture[str]) -> None:
+    out = said(remembered(LayerFit("bn1", 0.02, 0.01), LayerFit("bn2", 0.05, 0.3), LayerFit("bn3", 2.0, 1.0)), capsys)
+    assert "2 of 3 batch norms disagree with 500 images, bn2 first: there the network as read departs" in out
+    assert "bn1 0.02 0.01 bn2 0.05 0.30 bn3 2.00 1.00" in out
+
+
+def test_batch_norms_that_cannot_tell(capsys: pytest.CaptureFixture[str]) -> None:
+    found = Diagnosis("resnet8", None, None, memory=Memory(NormalisationChoice((), False), ()))
+    assert "how its images were normalised cannot be told" in said(found, capsys)
+
+
+def test_a_machine_with_little(capsys: pytest.CaptureFixture[str]) -> None:
+    print_machine({**MACHINE, "packages": dict.fromkeys(OPTIONAL)})
     out = capsys.readouterr().out
-    assert "GPUs: none" in out
-    assert "compiled kernels: no" in out
+    assert columns(out) <= 80
+    for words in (
+        "GPUs none that PyTorch can use",
+        "plain PyTorch; a C++ compiler would make them faster; C++ compiler: none",
+        "warning PyTorch uses 4 threads on 2 processors",
+        "timm - teachers by name zoo",
+        "pip install 'idsnn-convert[EXTRA]'",
+    ):
+        assert words in unwrapped(out)
+
+
+def test_a_machine_with_much(capsys: pytest.CaptureFixture[str]) -> None:
+    gpus = [{"name": "H200", "memory_gib": 139.8}]
+    kernels = {"cpu": True, "cuda": True}
+    packages = dict.fromkeys(OPTIONAL, "1.2.3")
+    print_machine({**MACHINE, "gpus": gpus, "compiled_kernels": kernels, "cxx_compiler": "g++", "packages": packages})
+    out = unwrapped(capsys.readouterr().out)
+    assert "GPUs H200 (139.8 GiB)" in out
+    assert "compiled on CPU and CUDA; C++ compiler: g++" in out
+    assert "timm 1.2.3" in out

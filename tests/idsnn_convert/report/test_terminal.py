@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,24 +10,20 @@ from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.report.data import described_teacher
 from idsnn_convert.report.terminal import (
     print_checkpoint,
+    print_conversion,
     print_evaluation,
-    print_json,
     print_mapping,
     print_teacher,
-    safe,
-    say,
+    print_training,
 )
 from idsnn_convert.runtime.evaluate import Evaluation
+from idsnn_convert.runtime.trainer import TrainResult
 from tests.idsnn_convert import files
 
 
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-
-
-def test_foreign_text_is_neither_escape_nor_markup() -> None:
-    assert safe("\x1b[31m[red]x") == "\\x1b[31m\\[red]x"
 
 
 def test_nothing_is_wider_than_80_columns_but_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,21 +45,6 @@ def test_the_mapping_counts_every_tensor(tmp_path: Path, capsys: pytest.CaptureF
     assert "fc.weight, fc.bias" in out
 
 
-def test_cautions_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, checkpoint = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
-    odd = {**checkpoint.mapping, "cautions": [{"reason": "3 of 9 activations are silu", "advice": "Train longer."}]}
-    print_mapping(replace(checkpoint, mapping=odd))
-    assert "  be careful: 3 of 9 activations are silu. Train longer.\n" in capsys.readouterr().out
-
-
-def test_long_lines_are_wrapped_between_words_and_indented(capsys: pytest.CaptureFixture[str]) -> None:
-    say("[red]" + "word " * 30 + "x" * 90)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("  [red]word")
-    assert all(line.startswith("    ") and len(line) <= 80 for line in lines[1:-1])
-    assert lines[-1] == "    " + "x" * 90
-
-
 def test_an_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
     print_evaluation(Evaluation(81.5, 0.46, 1000, 2.0, (70.0, 81.5)), "half")
     out = capsys.readouterr().out
@@ -73,8 +53,27 @@ def test_an_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
     assert "500 images/s" in out
 
 
-def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
-    print_json({"a": [1, 2]})
-    assert json.loads(capsys.readouterr().out) == {"a": [1, 2]}
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        print_json({"a": float("nan")})
+def test_neurons_of_two_kinds_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, checkpoint = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
+    last = checkpoint.graph.of("neuron")[-1]
+    integrating = replace(last, attrs={**last.attrs, "kind": "if", "decay": 1.0})
+    print_checkpoint(replace(checkpoint, graph=checkpoint.graph.with_nodes({last.name: integrating})))
+    out = files.unwrapped(capsys.readouterr().out)
+    assert "7 LIF/IF layers for 7 activation sites" in out
+    assert "Neurons: lif, v_threshold 0.5, decay 0.25, hard reset" in out
+    assert "Neurons: if, v_threshold 0.5, decay 1, hard reset" in out
+    assert f"1 64x7x7 {last.name}" in out
+
+
+def test_cautions_stand_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place, checkpoint = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
+    told = {"reason": "3 of 13 activations are silu", "node": "a", "source": "", "advice": "Train longer."}
+    print_conversion(replace(checkpoint, mapping={**checkpoint.mapping, "cautions": [told]}), place)
+    assert "caution 3 of 13 activations are silu. Train longer." in files.unwrapped(capsys.readouterr().out)
+
+
+def test_how_a_run_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    print_training(TrainResult(5, 81.25, 3, 80.5, Path("run/best.safetensors"), Path("run/last.safetensors")))
+    best, last = capsys.readouterr().out.splitlines()
+    assert best == "best top-1 81.25 % in epoch 3: run/best.safetensors"
+    assert last == "last top-1 80.50 % in epoch 5: run/last.safetensors"

@@ -1,0 +1,83 @@
+"""What this machine offers: processor, GPUs, compilers, and the optional packages."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from idsnn_convert import __version__
+from idsnn_convert.runtime.kernels import can_compile
+
+
+@dataclass(frozen=True)
+class Optional:
+    """A package that is not always installed.
+
+    Attributes:
+        extra: what to install for it: ``pip install 'idsnn-convert[EXTRA]'``.
+        purpose: what it is needed for.
+    """
+
+    extra: str
+    purpose: str
+
+
+OPTIONAL: dict[str, Optional] = {
+    "onnx": Optional("cpu", "ONNX files in and out"),
+    "onnx-ir": Optional("cpu", "reading ONNX teachers"),
+    "onnxruntime": Optional("cpu", "checking ONNX exports"),
+    "onnxruntime-gpu": Optional("gpu", "the same on a GPU"),
+    "torchvision": Optional("zoo", "teachers by name"),
+    "timm": Optional("zoo", "teachers by name"),
+    "nir": Optional("nir", "export to neuromorphic tools"),
+    "tensorboard": Optional("track", "training curves in a browser"),
+    "triton": Optional("", "compiled kernels on a GPU"),
+}
+
+
+def machine() -> dict[str, Any]:
+    """The facts, JSON-native; memory in GiB."""
+    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return {
+        "kind": "machine",
+        "idsnn_convert": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)} for gpu in gpus],
+        "cxx_compiler": next(filter(None, map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))), None),
+        "compiled_kernels": {
+            "cpu": can_compile(torch.device("cpu")),
+            "cuda": bool(gpus) and can_compile(torch.device("cuda")),
+        },
+        "packages": {name: _version(name) for name in OPTIONAL},
+        "warnings": _warnings(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _warnings() -> list[str]:
+    found = []
+    if _version("onnxruntime") and _version("onnxruntime-gpu"):
+        found.append("onnxruntime and onnxruntime-gpu are both installed: only the CPU works; remove both, install one")
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if torch.get_num_threads() > cpus:
+        found.append(f"PyTorch uses {torch.get_num_threads()} threads on {cpus} processors: set OMP_NUM_THREADS={cpus}")
+    if torch.version.cuda and not torch.cuda.is_available():
+        found.append("this PyTorch is built for CUDA, but no GPU can be used: look at nvidia-smi")
+    return found

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+from idsnn_convert import machine as facts_of
+from idsnn_convert.machine import OPTIONAL, machine
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_facts_are_plain_json_and_those_of_torch() -> None:
+    facts = machine()
+    assert json.loads(json.dumps(facts)) == facts
+    assert (facts["torch"], facts["threads"]) == (torch.__version__, torch.get_num_threads())
+    assert len(facts["gpus"]) == torch.cuda.device_count()
+    assert facts["compiled_kernels"]["cpu"] == (facts["cxx_compiler"] is not None)
+    assert facts["cpus"] >= 1
+
+
+def test_every_package_of_an_extra_is_looked_for() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {line.partition(">")[0] for extra, lines in extras.items() if extra != "test" for line in lines}
+    assert named <= OPTIONAL.keys()
+    assert {package.extra for package in OPTIONAL.values()} - {""} <= extras.keys()
+
+
+def test_two_onnx_runtimes_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts_of, "_version", lambda package: "1.0" if package.startswith("onnxruntime") else None)
+    (warning,) = machine()["warnings"]
+    assert "remove both, install one" in warning
+
+
+def test_more_threads_than_processors_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts_of, "_version", lambda package: None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4096)
+    (warning,) = machine()["warnings"]
+    assert "4096 threads" in warning
+    assert "OMP_NUM_THREADS=" in warning
