@@ -50,7 +50,11 @@ WRITERS: dict[str, list[Callable[[Path], object]]] = {
     "TorchScript": [write_script],
     "exported program": [write_program],
     "torch package": [write_package],
-    "ONNX": [lambda path: path.write_bytes(onnx_bytes(9, b"\x12")), lambda path: path.write_bytes(onnx_bytes(4, b"\x3a"))],
+    "ONNX": [
+        lambda path: path.write_bytes(onnx_bytes(9, b"\x12")),
+        lambda path: path.write_bytes(onnx_bytes(9, b"\x32")),
+        lambda path: path.write_bytes(onnx_bytes(4, b"\x3a")),
+    ],
     "zip": [lambda path: np.savez(path.open("wb"), x=np.ones(2)), lambda path: zipfile.ZipFile(path, "w").close()],
     "cut zip": [write_cut_archive],
     "pickle": [
