@@ -43,7 +43,10 @@ def print_mapping(checkpoint: Checkpoint) -> None:
     kinds = "/".join(dict.fromkeys(str(neuron["kind"]).upper() for neuron in checkpoint.neurons))
     sites = f"{len(checkpoint.neurons)} {kinds} layers for {mapping.get('activation_sites', '?')} activation sites"
     paragraph(f"T = {checkpoint.time_steps}, {checkpoint.encoder} encoding, {sites}", "student   ")
-    paragraph(", ".join(f"{key} {value}" for key, value in mapping.get("settings", {}).items()), "settings  ")
+    settings = mapping.get("settings", {}).items()
+    paragraph(
+        ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings), "settings  "
+    )
     rows = mapping.get("tensors", [])
     out = console()
     out.print()
