@@ -7,7 +7,9 @@ To add an operation, add its row here; :mod:`idsnn_convert.passes.aten` says wha
 
 from __future__ import annotations
 
+import keyword
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +21,9 @@ from idsnn_convert.runtime.graph import Graph, Node, Shape
 from idsnn_convert.runtime.neurons import neuron_from_attrs
 
 Shapes = tuple[Shape, ...]
+NAME_PART = re.compile(r"[A-Za-z0-9_]+")
+LONGEST_NAME = 300
+MODULE_ATTRIBUTES = frozenset(dir(nn.Module)) | {"training"}
 LARGEST_ELEMENTS = 1 << 31
 """Most elements a declared tensor or map may have; more is refused before anything is allocated."""
 
@@ -272,6 +277,7 @@ def check(graph: Graph) -> None:
     """
     if len(graph) < 2 or graph.nodes[0].op != "input" or graph.nodes[-1].op != "output":
         raise UserError("the graph must begin with its input and end with its output")
+    _check_folders(graph)
     shapes: dict[str, Shape] = {}
     for position, node in enumerate(graph):
         _check_form(node, position, len(graph), shapes)
@@ -291,13 +297,33 @@ def _tensors(node: Node) -> dict[str, Shape]:
         raise UserError(f"graph node {node.name!r} ({node.op}): {error}") from error
 
 
+def _check_name(name: str) -> None:
+    """Names become paths of submodules in Python code that torch.fx writes and runs: nothing else may pass."""
+    parts = name.split(".")
+    if len(name) > LONGEST_NAME or not all(NAME_PART.fullmatch(part) for part in parts):
+        raise UserError(f"graph node {name!r:.200}: a name is letters, digits and _ in parts joined by dots")
+    if taken := [part for part in parts if keyword.iskeyword(part) or part in MODULE_ATTRIBUTES]:
+        raise UserError(f"graph node {name!r}: {taken[0]!r} cannot be the name of a submodule")
+
+
+def _check_folders(graph: Graph) -> None:
+    """A node may not lie inside another: ``a`` and ``a.b`` cannot both be layers."""
+    for node in graph:
+        folder = node.name.rpartition(".")[0]
+        while folder:
+            if folder in graph.by_name:
+                raise UserError(f"graph node {node.name!r} lies inside the node {folder!r}")
+            folder = folder.rpartition(".")[0]
+
+
 def _check_form(node: Node, position: int, count: int, seen: Mapping[str, Shape]) -> None:
     where = f"graph node {node.name!r}"
     op = OPS.get(node.op)
     if op is None:
         raise UserError(f"{where}: unknown operation {node.op!r}", hint=f"Known: {', '.join(OPS)}.")
-    if node.name in seen or not node.name or any(not part for part in node.name.split(".")):
-        raise UserError(f"{where}: its name is empty or used twice")
+    if node.name in seen:
+        raise UserError(f"{where}: its name is used twice")
+    _check_name(node.name)
     if (node.op == "input") != (position == 0) or (node.op == "output") != (position == count - 1):
         raise UserError(f"{where}: {node.op!r} stands in the wrong place")
     if missing := [name for name in node.inputs if name not in seen]:

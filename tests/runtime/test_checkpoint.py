@@ -138,3 +138,14 @@ def test_nothing_is_written_that_could_not_be_read(checkpoint: Checkpoint, tmp_p
     with pytest.raises(UserError, match=r"'bn1\.bias' is missing"):
         save(tmp_path / "net.safetensors", checkpoint.with_tensors({}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_code_is_not_run(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = 'training") or print("INJECTED") or getattr(self, "training'
+
+    def rename(data: Any) -> str:
+        return json.dumps(data).replace('"out"', json.dumps(hostile))
+
+    with pytest.raises(UserError, match="a name is letters, digits"):
+        runtime.load(rewritten(written, rename))
+    assert "INJECTED" not in capsys.readouterr().out

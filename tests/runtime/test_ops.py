@@ -101,8 +101,8 @@ def test_broken_graphs_are_refused(tiny_graph: Graph) -> None:
     check(tiny_graph)
     cases = [
         (broken(tiny_graph, "bn1", op="warp"), "unknown operation 'warp'"),
-        (broken(tiny_graph, "bn1", name="conv1"), "empty or used twice"),
-        (broken(tiny_graph, "bn1", name="a..b"), "empty or used twice"),
+        (broken(tiny_graph, "bn1", name="conv1"), "used twice"),
+        (broken(tiny_graph, "bn1", name="conv1.bn"), "lies inside the node 'conv1'"),
         (broken(tiny_graph, "bn1", inputs=("fc",)), "reads 'fc', which no node before it gives"),
         (broken(tiny_graph, "bn1", inputs=()), "has 0 inputs"),
         (broken(tiny_graph, "layer1.0.add", inputs=("x",)), "has 1 inputs"),
@@ -116,6 +116,18 @@ def test_broken_graphs_are_refused(tiny_graph: Graph) -> None:
     for graph, told in cases:
         with pytest.raises(UserError, match=told):
             check(graph)
+
+
+INJECTED = 'training") or print("INJECTED") or getattr(self, "training'
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a..b", ".a", "a.", "a b", "a-b", "ä", "a\n", "../x", INJECTED, "x" * 301, "a.class", "forward", "training"]
+)
+def test_names_that_are_no_path_of_a_submodule_are_refused(tiny_graph: Graph, name: str) -> None:
+    """torch.fx writes them into Python code."""
+    with pytest.raises(UserError, match="graph node"):
+        check(broken(tiny_graph, "bn1", name=name))
 
 
 def test_unknown_kinds_of_activation_and_gate() -> None:
