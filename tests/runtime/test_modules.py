@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from idsnn_convert.runtime import modules
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.graph import Attr
 
 X = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(1))
@@ -65,7 +66,7 @@ def test_gates_by_kind() -> None:
 
 
 def test_pools_by_their_attributes() -> None:
-    window = {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 1), "ceil_mode": True}
+    window: dict[str, Attr] = {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 1), "ceil_mode": True}
     longest = modules.max_pool({**window, "dilation": (1, 2)})
     torch.testing.assert_close(longest(X), F.max_pool2d(X, (3, 2), (2, 1), (1, 1), (1, 2), ceil_mode=True))
     mean = modules.avg_pool({**window, "count_include_pad": False})
