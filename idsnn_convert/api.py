@@ -1,4 +1,9 @@
-"""What the command line does, as functions: convert a teacher, look into a file."""
+"""What the command line does, as functions: convert a teacher, look into a file.
+
+A network that is in memory is a teacher too::
+
+    converted(teacher_from_module(network, input_shape=(3, 32, 32)), "resnet20", Settings())
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,14 @@ from typing import Unpack
 from idsnn_convert import __version__
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.convert import convert as run_passes
-from idsnn_convert.passes.load import load_teacher
+from idsnn_convert.passes.load import load_teacher, teacher_from_module
+from idsnn_convert.passes.load.timm_name import is_timm_name
 from idsnn_convert.passes.targets import Choices, target_for, target_label
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint, is_checkpoint, read, save
 from idsnn_convert.runtime.errors import UserError
+
+__all__ = ["Settings", "convert", "converted", "load_teacher", "open_file", "teacher_from_module", "weights_file"]
 
 
 def convert(
@@ -32,7 +40,7 @@ def convert(
     """Converts the teacher in a file into a spiking checkpoint and writes it.
 
     Args:
-        teacher: the file of the trained ResNet.
+        teacher: the file of the trained ResNet, or ``timm:MODEL@FILE``.
         target: name of the network to make, see :data:`idsnn_convert.passes.targets.TARGETS`; ``same`` for the teacher's own
             graph; or a TOML file that describes it, see :mod:`idsnn_convert.passes.target_file`.
         output: where to write; ``TEACHER-TARGET.safetensors`` in the current folder by default.
@@ -51,10 +59,10 @@ def convert(
         UserError: on any file, name or setting that cannot be used; nothing is written then.
     """
     label = target_label(target)
-    path = Path(teacher)
+    path = weights_file(teacher)
     place = Path(f"{path.stem}-{label}.safetensors") if output is None else Path(output)
     _check_place(place, path, force)
-    loaded = load_teacher(path, arch=arch, input_size=input_size)
+    loaded = load_teacher(teacher, arch=arch, input_size=input_size)
     choices: Choices = {"stem": stem, "downsample": downsample, "width": width, "block": block}
     checkpoint = converted(loaded, target, settings or Settings(), **choices)
     save(place, checkpoint)
@@ -69,6 +77,11 @@ def converted(teacher: Teacher, target: str, settings: Settings, **choices: Unpa
     """
     provenance = {"converter": "idsnn-convert", "version": __version__}
     return run_passes(teacher, target_for(teacher, target, **choices), settings, provenance).checkpoint
+
+
+def weights_file(teacher: str | Path) -> Path:
+    """The file a teacher's weights are in: FILE of ``timm:MODEL@FILE``."""
+    return Path(str(teacher).rpartition("@")[2] if is_timm_name(teacher) else teacher)
 
 
 def _check_place(place: Path, teacher: Path, force: bool) -> None:

@@ -14,6 +14,7 @@ from idsnn_convert.passes.cautions import Caution
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.passes.load.detect import detect
+from idsnn_convert.passes.load.timm_name import is_timm_name
 from idsnn_convert.passes.resnet.archs import ARCHS, find_arch
 from idsnn_convert.passes.targets import SAME, target_label
 from idsnn_convert.passes.types import Teacher
@@ -113,7 +114,8 @@ def examine(
         target_label(target)
     if arch is not None:
         find_arch(arch, "architecture")
-    detect(Path(teacher))
+    if not is_timm_name(teacher):
+        detect(Path(teacher))
     images = None if data is None else open_dataset(data).test
     try:
         loaded = load_teacher(teacher, arch=arch, input_size=input_size)

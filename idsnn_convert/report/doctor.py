@@ -44,8 +44,9 @@ def print_diagnosis(found: Diagnosis, path: Path) -> None:
 
 
 def _print_finding(finding: Caution | Problem) -> None:
-    place = f"{finding.node} ({finding.source}): " if finding.source else f"{finding.node}: " if finding.node else ""
-    first, *rest = (place + finding.reason).splitlines()
+    place = f"{finding.node} ({finding.source}): " if finding.source else f"{finding.node}: "
+    named = not finding.node or finding.node in finding.reason
+    first, *rest = (finding.reason if named else place + finding.reason).splitlines()
     paragraph(first, "- ", indent=2)
     for line in rest:
         paragraph(line.strip(), indent=4)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from idsnn_convert.api import convert, converted, open_file
+from idsnn_convert.api import convert, converted, open_file, teacher_from_module, weights_file
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.load import load_teacher
+from idsnn_convert.passes.resnet.module import ResNet
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint, read
 from idsnn_convert.runtime.errors import UserError
@@ -45,3 +46,23 @@ def test_padding_follows_the_teachers_shortcuts(tmp_path: Path) -> None:
     settings = converted(projected, "resnet8", Settings()).mapping["settings"]
     assert settings["downsample"] == "projection"
     assert converted(projected, "resnet8", Settings(), downsample="pad").mapping["settings"]["downsample"] == "pad"
+
+
+def test_a_network_in_memory_converts(tmp_path: Path) -> None:
+    teacher = teacher_from_module(ResNet(files.SPEC), input_shape=(1, 28, 28))
+    assert len(converted(teacher, "resnet8", Settings()).neurons) == 7
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("teacher", "file"),
+    [("a/net.pth", "a/net.pth"), ("a/me@home.pth", "a/me@home.pth"), ("timm:resnet18@a/net.pth", "a/net.pth")],
+)
+def test_the_file_of_a_teachers_weights(teacher: str, file: str) -> None:
+    assert weights_file(teacher) == weights_file(Path(teacher)) == Path(file)
+
+
+def test_a_timm_models_weights_are_not_overwritten(tmp_path: Path) -> None:
+    weights = files.teacher(tmp_path / "net.pth")
+    with pytest.raises(UserError, match="is the teacher itself"):
+        convert(f"timm:resnet18@{weights}", "resnet8", weights, force=True)
