@@ -84,8 +84,9 @@ def command(
     neuron in the place of every activation, and checks the result. The defaults are the published method's.
 
     Reads TEACHER: a state dict (torch.save, safetensors), a saved torchvision or timm model, a TorchScript, torch.export
-    or ONNX file, or timm:MODEL@FILE. No code from it runs. Writes one safetensors file; on an error, nothing. Prints where every
-    block came from, what stayed fresh and what was not used. Takes seconds; needs no data, no GPU and no training.
+    or ONNX file, or timm:MODEL@FILE. No code from it runs. Writes one safetensors file; on an error, nothing. Prints
+    where every block came from, what stayed fresh and what was not used. Takes seconds; needs no data, no GPU and no
+    training.
     """
     from idsnn_convert.api import convert
     from idsnn_convert.passes.convert import Settings
