@@ -57,11 +57,14 @@ class TrainingBar:
     def batch(self, epoch: int, epochs: int, batch: int, batches: int, loss: float) -> None:
         if self._task is None:
             self._task = self._bar.add_task(f"epoch {epoch}/{epochs}", total=batches, loss=loss)
-        self._bar.update(self._task, completed=batch, loss=loss)
+        trained = batch == batches
+        what = f"epoch {epoch}/{epochs}{', testing' if trained else ''}"
+        self._bar.update(self._task, completed=batch, loss=loss, description=what, refresh=trained)
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         if self._task is not None:
             self._bar.remove_task(self._task)
+            self._bar.refresh()  # so that the line below does not stand behind the bar
             self._task = None
         seconds = record["train_seconds"] + record["test_seconds"]
         tell(

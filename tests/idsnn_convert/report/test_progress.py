@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
 from idsnn_convert.report.progress import TrainingBar, counting, tell
@@ -36,3 +39,25 @@ def test_counting_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str
     with counting("evaluating") as progress:
         progress(3, 10)
     assert capsys.readouterr() == ("", "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_bar_gives_way_to_the_epochs_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with TrainingBar() as bar:
+        for batch in range(1, 5):
+            bar.batch(3, 5, batch, 4, 1.3)
+        bar.epoch(RECORD)
+    before, line, _ = screen.getvalue().partition("epoch   3  loss 1.2500")
+    assert line
+    assert "epoch 3/5, testing" in before
+    assert before.rstrip("\r").endswith("\x1b[2K")  # the bar was erased
