@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import io
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -69,6 +71,8 @@ class Command(click.Command):
         self.sections = sections or {}
 
     def invoke(self, ctx: click.Context) -> Any:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # as stderr's: a name never breaks an ASCII pipe
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

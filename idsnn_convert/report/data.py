@@ -108,7 +108,8 @@ def _identity(teacher: Teacher) -> dict[str, Any]:
 
 def _shortcut(teacher: Teacher, names: tuple[str, ...]) -> str:
     ops = [teacher.graph[name].op for name in names]
-    return "identity" if not ops else "projection" if "conv2d" in ops else "+".join(ops)
+    telling = {"conv2d": "projection", "pad": "pad"}
+    return next((word for op, word in telling.items() if op in ops), "+".join(dict.fromkeys(ops)) or "identity")
 
 
 def described_evaluation(found: Evaluation, chosen: Normalised) -> dict[str, Any]:

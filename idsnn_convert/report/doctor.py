@@ -45,7 +45,7 @@ def print_diagnosis(found: Diagnosis, path: Path) -> None:
 
 def _print_finding(finding: Caution | Problem) -> None:
     place = f"{finding.node} ({finding.source}): " if finding.source else f"{finding.node}: "
-    named = not finding.node or finding.node in finding.reason
+    named = not finding.node or isinstance(finding, Caution)  # a caution names its places itself
     first, *rest = (finding.reason if named else place + finding.reason).splitlines()
     paragraph(first, "- ", indent=2)
     for line in rest:

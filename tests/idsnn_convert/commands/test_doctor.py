@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from tests.idsnn_convert import files
 from tests.idsnn_convert.files import assert_told, columns, done, run, unwrapped
@@ -27,6 +29,33 @@ def test_a_teacher_that_does_not_convert_ends_with_1() -> None:
     assert "2 tensors that form no known ResNet" in unwrapped(result.stdout)
     assert "-> Only ResNets can be read" in unwrapped(result.stdout)
     assert columns(result.stdout) <= 80
+
+
+class Odd(nn.Module):
+    """A residual network with two calls that have no canonical form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.norm, self.fc = nn.GroupNorm(2, 4), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Any:
+        x = torch.relu(self.conv1(x))
+        x = x + self.norm(self.conv2(x))
+        return self.fc(torch.erf(x).mean((2, 3)))
+
+
+def test_every_call_in_the_way_is_listed_with_its_place() -> None:
+    program = torch.export.export(Odd().eval(), (torch.zeros(2, 3, 8, 8),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    torch.export.save(program, "odd.pt2")
+    result = run("doctor", "odd.pt2", "--json")
+    assert result.exit_code == 1
+    problems = json.loads(result.stdout)["problems"]
+    assert [problem["node"] for problem in problems] == ["norm", "erf"]
+    assert problems[0]["reason"] == "group_norm has no canonical form"
+    assert all(problem["source"].startswith("test_doctor.py:") and problem["advice"] for problem in problems)
+    told = unwrapped(run("doctor", "odd.pt2").stdout)
+    assert f"- norm ({problems[0]['source']}): group_norm has no canonical form -> " in told
 
 
 def test_as_json(teacher: Path) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +13,8 @@ import torch
 from idsnn_convert.runtime.checkpoint import read, save
 from tests.idsnn_convert import files
 from tests.idsnn_convert.files import assert_told, columns, done, run, unwrapped
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_teacher(teacher: Path) -> None:
@@ -33,7 +38,7 @@ def test_a_teacher_as_json(teacher: Path) -> None:
     assert told["file"] == str(teacher)
     assert told["activations"] == {"relu": 11}
     assert [len(stage["blocks"]) for stage in told["stages"]] == [2, 1, 2]
-    assert told["stages"][1]["blocks"][0]["shortcut"] != "identity"
+    assert told["stages"][1]["blocks"][0]["shortcut"] == "pad"
     assert told["stages"][0]["blocks"][0] == {
         "name": "stage1.block0", "join": "layer1.0.add", "convolutions": 2, "shortcut": "identity"
     }  # fmt: skip
@@ -76,6 +81,15 @@ def test_a_checkpoint_made_by_something_else(student: Path) -> None:
     save(Path("s.safetensors"), replace(checkpoint, mapping={}, teacher={}))
     assert "unknown teacher -> spiking network" in done("inspect", "s.safetensors").stdout
     assert json.loads(done("inspect", "s.safetensors", "--json").stdout)["tensors"] == []
+
+
+def test_a_name_that_the_pipe_cannot_carry(tmp_path: Path) -> None:
+    files.teacher(tmp_path / "né.th")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "idsnn_convert", "inspect", "né.th"]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert "file         n\\xe9.th, state dict" in told.stdout
 
 
 @pytest.mark.parametrize("damage", ["cut short", "another file"])

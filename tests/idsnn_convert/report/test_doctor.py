@@ -47,11 +47,11 @@ def remembered(*layers: LayerFit) -> Diagnosis:
 
 def test_problems_and_cautions_with_their_places(capsys: pytest.CaptureFixture[str]) -> None:
     problems = (Problem("no form", "leave it out", "layer1.fft", "net.py:7"), Problem("two\n  lines"), Problem("x", node="fc"))
-    cautions = (Caution("3 of 9 are silu: act1, ...", "act1", "net.py:9", "train longer"), Caution("gates stay", "se"))
+    cautions = (Caution("3 of 9 are silu: act1, ...", "act1", "net.py:9", "train longer"), Caution("gates stay"))
     out = said(Diagnosis("resnet8", None, None, problems, cautions), capsys)
     assert out.startswith("net.pth does not convert. What keeps it from converting: ")
     assert "- layer1.fft (net.py:7): no form -> leave it out - two lines - fc: x" in out
-    assert "To be careful of: - 3 of 9 are silu: act1, ... -> train longer - se: gates stay" in out
+    assert "To be careful of: - 3 of 9 are silu: act1, ... -> train longer - gates stay" in out
 
 
 def test_batch_norms_that_agree(capsys: pytest.CaptureFixture[str]) -> None:
