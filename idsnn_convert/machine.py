@@ -29,14 +29,12 @@ class Optional:
 
 
 OPTIONAL: dict[str, Optional] = {
-    "onnx": Optional("cpu", "ONNX files in and out"),
-    "onnx-ir": Optional("cpu", "reading ONNX teachers"),
-    "onnxruntime": Optional("cpu", "checking ONNX exports"),
+    "onnx": Optional("cpu", "ONNX teachers"),
+    "onnx-ir": Optional("cpu", "ONNX teachers"),
+    "onnxruntime": Optional("cpu", "running ONNX files"),
     "onnxruntime-gpu": Optional("gpu", "the same on a GPU"),
-    "torchvision": Optional("zoo", "teachers by name"),
-    "timm": Optional("zoo", "teachers by name"),
-    "nir": Optional("nir", "export to neuromorphic tools"),
-    "tensorboard": Optional("track", "training curves in a browser"),
+    "torchvision": Optional("zoo", "whole models saved by torchvision"),
+    "timm": Optional("zoo", "whole models of timm, timm:MODEL@FILE"),
     "triton": Optional("", "compiled kernels on a GPU"),
 }
 

@@ -80,7 +80,7 @@ def test_a_machine_with_little(capsys: pytest.CaptureFixture[str]) -> None:
         "GPUs none that PyTorch can use",
         "plain PyTorch; a C++ compiler would make them faster; C++ compiler: none",
         "warning PyTorch uses 4 threads on 2 processors",
-        "timm - teachers by name zoo",
+        "timm - whole models of timm, timm:MODEL@FILE zoo",
         "pip install 'idsnn-convert[EXTRA]'",
     ):
         assert words in unwrapped(out)
