@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from idsnn_convert.passes.load.torch_file import check_records, damaged
+from idsnn_convert.passes.load.torch_file import check_records, opened
 from idsnn_convert.passes.load.traced import at, traced_teacher
 from idsnn_convert.passes.load.types import Request
 from idsnn_convert.passes.trace import canonical
@@ -88,12 +88,9 @@ def read_program(path: Path) -> ExportedProgram:
     Raises:
         UserError: if it is damaged, or holds what could run code.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            check_records(path, archive.infolist())
-            name = _check(archive)
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, NotImplementedError, RecursionError) as error:
-        raise damaged(path, error) from error
+    with opened(path) as archive:
+        check_records(path, archive.infolist())
+        name = _check(archive)
     from torch.export.pt2_archive._package import load_pt2  # its imports are many
 
     with path.open("rb") as file, _weights_only():

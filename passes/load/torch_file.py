@@ -6,7 +6,8 @@ import io
 import pickletools
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,19 +64,29 @@ def read_archive(path: Path, classes: Sequence[type] = ()) -> Any:
     return _read(path, classes)
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The zip archive in ``path``; whatever reading damaged bytes raises becomes one message.
+
+    NotImplementedError is zipfile's answer to a compression it does not know.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, NotImplementedError, RecursionError) as error:
+        raise damaged(path, error) from error
+
+
 def check_archive(path: Path) -> None:
     """Holds a torch.save archive's records and its pickle's protocol against what torch.save writes.
 
     Raises:
         UserError: at the first that differs.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            records = archive.infolist()
-            check_records(path, records)
-            starts = [archive.open(record).read(2) for record in records if record.filename.endswith("/data.pkl")]
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
-        raise damaged(path, error) from error
+    with opened(path) as archive:
+        records = archive.infolist()
+        check_records(path, records)
+        starts = [archive.open(record).read(2) for record in records if record.filename.endswith("/data.pkl")]
     for start in starts:
         _check_protocol(path, start)
 

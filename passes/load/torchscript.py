@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 from idsnn_convert.passes.aten import ATEN
-from idsnn_convert.passes.load.torch_file import check_records, damaged
+from idsnn_convert.passes.load.torch_file import check_records, opened
 from idsnn_convert.passes.load.traced import at, image_shape, traced_teacher
 from idsnn_convert.passes.load.types import Request
 from idsnn_convert.passes.trace import canonical
@@ -71,15 +70,12 @@ def read_script(path: Path) -> Any:
     Raises:
         UserError: if it is damaged, or holds what could run code.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            records = archive.infolist()
-            check_records(path, records, packed=_is_code)
-            for record in records:
-                if record.filename.endswith((".py", ".pkl")):
-                    _check_text(record.filename, archive.read(record))
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
-        raise damaged(path, error) from error
+    with opened(path) as archive:
+        records = archive.infolist()
+        check_records(path, records, packed=_is_code)
+        for record in records:
+            if record.filename.endswith((".py", ".pkl")):
+                _check_text(record.filename, archive.read(record))
     with _quiet():
         try:
             module: Any = torch.jit.load(str(path), map_location="cpu")
