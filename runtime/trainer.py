@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from idsnn_convert.runtime.data.batches import Batch, batch_count, train_batches
 from idsnn_convert.runtime.data.types import Dataset, Split
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation, check_fits, evaluate
 from idsnn_convert.runtime.graph import Graph
-from idsnn_convert.runtime.losses import distillation_loss
 from idsnn_convert.runtime.normalisation import Normalisation
+from idsnn_convert.runtime.objective import Objective
 from idsnn_convert.runtime.recalibrate import recalibrate
 from idsnn_convert.runtime.recipe import Optimizer, Recipe
 from idsnn_convert.runtime.run_folder import RunFolder, open_run
@@ -68,7 +68,7 @@ class _Run:
     """One run's parts; ``at`` is the only one that changes, besides weights and momenta."""
 
     network: nn.Module
-    teacher: nn.Module | None
+    objective: Objective
     optimizer: torch.optim.Optimizer
     recipe: Recipe
     train: Split
@@ -137,7 +137,7 @@ def train(
     with open_run(run_dir, resume) as folder, StopRequest() as stop, _own_randomness(device, recipe.run.seed):
         run = _Run(
             network=network,
-            teacher=teacher,
+            objective=Objective(network, teacher, recipe.loss, recipe.run.precision),
             optimizer=_optimizer(network, recipe.optimizer),
             recipe=recipe,
             train=Split(images.images.to(device), images.labels.to(device), images.classes),
@@ -200,8 +200,7 @@ def _train_epoch(run: _Run, stop: StopRequest) -> None:
         at.lr = lr_at(recipe.schedule, recipe.optimizer.lr, at.epoch * run.batches + at.batch, run.batches, recipe.run.epochs)
         for group in run.optimizer.param_groups:
             group["lr"] = at.lr
-        logits, taught = _logits(run, images)
-        terms = distillation_loss(logits, labels, taught, recipe.loss)
+        logits, terms = run.objective(images, labels)
         run.optimizer.zero_grad()
         terms.total.backward()
         if recipe.optimizer.grad_clip:
@@ -244,21 +243,6 @@ def _look(run: _Run, stop: StopRequest) -> None:
     stop.check()
     if time.monotonic() - run.saved > 60 * run.recipe.run.save_minutes:
         run.write_state()
-
-
-def _logits(run: _Run, images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The network's (T, B, K) and the teacher's (B, K), if there is one."""
-    half = run.recipe.run.precision == "bfloat16"
-    with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=half):
-        logits = run.network(images)
-    logits = logits if logits.dim() == 3 else logits[None]
-    if run.teacher is None:
-        return logits, None
-    with torch.no_grad(), torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=half):
-        taught = run.teacher(images)
-    if taught.shape != logits.shape[1:]:
-        raise UserError(f"the teacher tells {taught.shape[-1]} classes apart, the network {logits.shape[-1]}")
-    return logits, taught
 
 
 def _finish_epoch(run: _Run, stop: StopRequest) -> None:
