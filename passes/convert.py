@@ -112,6 +112,8 @@ def _check_settings(settings: Settings) -> None:
             raise UserError(f"unknown {what} {value!r}", hint=f"Known: {', '.join(known)}.")
     if settings.time_steps < 1:
         raise UserError(f"time steps must be at least 1, not {settings.time_steps}")
+    if settings.neuron.parameters():
+        raise UserError("a conversion makes neurons of fixed numbers", hint="Let them learn by recipe: neuron.learn.")
 
 
 def _fill(weights: WeightMap, graph: Graph, teacher: Teacher, settings: Settings) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from idsnn_convert.runtime.encoders import ENCODERS
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.files import replacing
 from idsnn_convert.runtime.graph import Graph
-from idsnn_convert.runtime.neurons import checked
+from idsnn_convert.runtime.neurons import checked, learnt
 from idsnn_convert.runtime.ops import check, tensor_shapes
 
 FORMAT_VERSION = 1
@@ -55,10 +55,13 @@ class Checkpoint:
 
     @property
     def neurons(self) -> list[dict[str, Any]]:
-        """One row a neuron layer, in graph order: its name, settings and (C, H, W) or (features,) shape."""
+        """One row a neuron layer, in graph order: its name, settings and (C, H, W) or (features,) shape.
+
+        What it learns is given as it stands, not as it began.
+        """
         rows = []
         for node in self.graph.of("neuron"):
-            neuron = checked(node.attrs)
+            neuron = learnt(checked(node.attrs), node.name, self.tensors)
             rows.append({"name": node.name, **neuron.attrs(), "tau": _finite(neuron.tau), "shape": list(node.shape)})
         return rows
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from idsnn_convert.runtime.graph import Graph, Node
+from idsnn_convert.runtime.neurons import parameter_shapes
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,14 @@ class Fusion:
 def fusions(graph: Graph, time_free: frozenset[str]) -> dict[str, Fusion]:
     """Neuron's name -> its fusion, for each neuron that has one.
 
-    A norm in ``time_free`` (its value is the same at every step) is fused with a neuron, not with an add and a neuron.
+    A neuron that learns its decay or threshold runs on its own. A norm in ``time_free`` (its value is the same at every
+    step) is fused with a neuron, not with an add and a neuron.
     """
     found = {}
     for neuron in graph.of("neuron"):
         fed = graph[neuron.inputs[0]]
+        if parameter_shapes(neuron.attrs):
+            continue
         if fed.op == "batch_norm" and _fits(graph, fed):
             found[neuron.name] = Fusion(neuron.name, fed.name, fed.inputs[0], None, (fed.name,))
         elif fed.op == "add" and len(fed.inputs) == 2 and len(graph.users[fed.name]) == 1 and fed.name not in time_free:

@@ -10,26 +10,71 @@ import hashlib
 import math
 from collections import deque
 from collections.abc import Collection
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from idsnn_convert.runtime.checkpoint import Checkpoint
-from idsnn_convert.runtime.graph import Graph, Node
-from idsnn_convert.runtime.ops import OPS
-from idsnn_convert.runtime.recipe import Recipe
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.graph import Attr, Graph, Node
+from idsnn_convert.runtime.neurons import checked, learnt
+from idsnn_convert.runtime.ops import OPS, tensor_shapes
+from idsnn_convert.runtime.recipe import Neurons, Recipe
 
 V_THRESHOLD = "v_threshold"
 
 
 def prepared(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
-    """``checkpoint`` as ``recipe`` wants a run to begin: its time steps and encoder, and its tensors or fresh ones."""
+    """``checkpoint`` as ``recipe`` wants a run to begin: its time steps, encoder and neurons, and its tensors or fresh ones.
+
+    Raises:
+        UserError: if the recipe's neurons contradict themselves.
+    """
     network, start = recipe.network, recipe.initialisation
     changes = {"time_steps": network.time_steps or checkpoint.time_steps, "encoder": network.encoder or checkpoint.encoder}
+    checkpoint = with_neurons(checkpoint, recipe.neuron)
     if start.source == "checkpoint":
         return checkpoint.with_tensors(checkpoint.tensors, **changes)
     fresh = fresh_tensors(checkpoint.graph, recipe.run.seed, start.batch_norm_weight)
     return checkpoint.with_tensors(fresh, **changes, training={})
+
+
+def with_neurons(checkpoint: Checkpoint, changes: Neurons) -> Checkpoint:
+    """``checkpoint`` with each of its neurons changed as the recipe says; what they learnt so far is where they start.
+
+    Raises:
+        UserError: on settings that contradict each other.
+    """
+    given = _neuron_attrs(changes)
+    if not given:
+        return checkpoint
+    nodes = {}
+    for node in checkpoint.graph.of("neuron"):
+        now = learnt(checked(node.attrs), node.name, checkpoint.tensors)
+        nodes[node.name] = replace(node, attrs=checked({**now.attrs(), **given}).attrs())
+    graph = checkpoint.graph.with_nodes(nodes)
+    numbers = fresh_tensors(graph, 0, names=[name for name in tensor_shapes(graph) if name.rpartition(".")[0] in nodes])
+    tensors = {name: numbers[name] if name in numbers else checkpoint.tensors[name] for name in tensor_shapes(graph)}
+    return checkpoint.with_tensors(tensors, graph=graph)
+
+
+def _neuron_attrs(changes: Neurons) -> dict[str, Attr]:
+    """The attributes of a neuron node that the recipe sets."""
+    if changes.tau is not None and changes.decay is not None:
+        raise UserError("neuron.tau and neuron.decay say the same thing", hint="decay = exp(-1 / tau): set one of them.")
+    if changes.kind == "if" and (changes.tau or changes.decay):
+        raise UserError(
+            "a neuron of kind if has no leak", hint="Leave out neuron.tau and neuron.decay, or set neuron.kind=lif."
+        )
+    given: dict[str, Attr] = changes.model_dump(exclude={"tau", "learn"}, exclude_none=True)
+    if changes.tau is not None:
+        given["decay"] = math.exp(-1 / changes.tau)
+    if changes.kind == "if":
+        given["decay"] = 1.0
+    if changes.learn is not None:
+        given |= {"learn_decay": "decay" in changes.learn, "learn_threshold": "v_threshold" in changes.learn}
+    return given
 
 
 def fresh_tensors(
@@ -39,7 +84,7 @@ def fresh_tensors(
 
     Convolutions: normal, deviation sqrt(2 / (C_out k k)) (He et al. 2015, fan out), bias 0. Linear: uniform in
     +-1 / sqrt(features in), weight and bias, as torch. Batch norm: weight ``batch_norm_weight``, bias 0, mean 0,
-    variance 1.
+    variance 1. Neuron: the decay and threshold of its attributes.
 
     Args:
         batch_norm_weight: a number, or ``v_threshold``: the threshold of the next neuron (threshold-dependent
@@ -63,6 +108,8 @@ def _generator(seed: int, name: str) -> torch.Generator:
 def _fresh(
     graph: Graph, node: Node, slot: str, shape: tuple[int, ...], generator: torch.Generator, norm_weight: float | str
 ) -> Tensor:
+    if node.op == "neuron":
+        return torch.full(shape, checked(node.attrs).parameters()[slot])
     if node.op == "batch_norm":
         values = {"bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
         if slot != "weight":

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.graph import Attr
+from idsnn_convert.runtime.graph import Attr, Shape
+from idsnn_convert.runtime.plif import DECAY, THRESHOLD, decay_logit, learned_multi_step
 from idsnn_convert.runtime.surrogates import SURROGATES
 
 KINDS = ("lif", "if")
 RESETS = ("hard", "soft")
+LEARNT = ("learn_decay", "learn_threshold")
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Neuron:
     """What one spiking neuron layer is. The defaults are IDSNN's (Fan et al. 2023; values of its authors' code).
 
     ``decay`` is exp(-1 / tau), the share of the potential kept from one step to the next (1 for ``if``).
-    ``width`` is the surrogate's half-width, ``lens`` in the paper.
+    ``width`` is the surrogate's half-width, ``lens`` in the paper. With ``learn_decay`` or ``learn_threshold`` the layer
+    owns a parameter for it, see :mod:`idsnn_convert.runtime.plif`, and the number here is where learning starts.
     """
 
     kind: str = "lif"
@@ -35,6 +38,8 @@ class Neuron:
     reset: str = "hard"
     surrogate: str = "rectangle"
     width: float = 0.5
+    learn_decay: bool = False
+    learn_threshold: bool = False
 
     @property
     def tau(self) -> float:
@@ -42,8 +47,13 @@ class Neuron:
         return math.inf if self.decay >= 1 else -1 / math.log(self.decay)
 
     def attrs(self) -> dict[str, Attr]:
-        """The attributes of a graph node that is this neuron."""
-        return dict(asdict(self))
+        """The attributes of a graph node that is this neuron; what it does not learn is left out."""
+        return {key: value for key, value in asdict(self).items() if value is not False}
+
+    def parameters(self) -> dict[str, float]:
+        """Name of each parameter the layer learns -> its value at the start."""
+        found = {DECAY: decay_logit(self.decay)} if self.learn_decay else {}
+        return {**found, THRESHOLD: math.log(self.v_threshold)} if self.learn_threshold else found
 
 
 def neuron_from_attrs(attrs: Mapping[str, Attr]) -> SpikingNeuron:
@@ -68,8 +78,26 @@ def checked(attrs: Mapping[str, Attr]) -> Neuron:
         value = attrs.get(key)
         if not isinstance(value, float | int) or isinstance(value, bool) or not low < value <= high or math.isinf(value):
             raise UserError(f"neuron {key} must be a number above {low:g} and up to {high:g}, not {value!r}")
+    flags = [attrs.get(key, False) for key in LEARNT]
+    if not all(isinstance(flag, bool) for flag in flags):
+        raise UserError(f"neuron {' and '.join(LEARNT)} are true or false, not {flags}")
+    if flags[0] and attrs["decay"] == 1:
+        raise UserError("a neuron of decay 1 has no leak to learn", hint="Start from a decay below 1, kind lif.")
     numbers = (float(attrs["v_threshold"]), float(attrs["decay"]))  # type: ignore[arg-type]
-    return Neuron(str(attrs["kind"]), *numbers, str(attrs["reset"]), str(attrs["surrogate"]), float(attrs["width"]))  # type: ignore[arg-type]
+    names = (str(attrs["reset"]), str(attrs["surrogate"]))
+    return Neuron(str(attrs["kind"]), *numbers, *names, float(attrs["width"]), *map(bool, flags))  # type: ignore[arg-type]
+
+
+def learnt(neuron: Neuron, name: str, tensors: Mapping[str, Tensor]) -> Neuron:
+    """``neuron`` with the decay and threshold that its layer's tensors ``name.slot`` hold, if any."""
+    found = {slot: tensors[f"{name}.{slot}"].item() for slot in neuron.parameters() if f"{name}.{slot}" in tensors}
+    decay = 1 / (1 + math.exp(-found[DECAY])) if DECAY in found else neuron.decay
+    return replace(neuron, decay=decay, v_threshold=math.exp(found[THRESHOLD]) if THRESHOLD in found else neuron.v_threshold)
+
+
+def parameter_shapes(attrs: Mapping[str, Attr]) -> dict[str, Shape]:
+    """The tensors that a neuron node of these attributes owns: one element for each number it learns."""
+    return {name: (1,) for key, name in zip(LEARNT, (DECAY, THRESHOLD), strict=True) if attrs.get(key)}
 
 
 def step(u: Tensor, fired: Tensor, x: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
@@ -188,11 +216,32 @@ class SpikingNeuron(nn.Module):
     def __init__(self, neuron: Neuron, time_steps: int = 1, repeats: bool = False) -> None:
         super().__init__()
         self.neuron, self.time_steps, self.repeats = neuron, time_steps, repeats
+        for name, value in neuron.parameters().items():
+            self.register_parameter(name, nn.Parameter(torch.full((1,), value)))
+
+    @property
+    def decay(self) -> Tensor | float:
+        """The decay in force, a Tensor (1,) if it is learnt."""
+        return self.get_parameter(DECAY).sigmoid() if self.neuron.learn_decay else self.neuron.decay
+
+    @property
+    def v_threshold(self) -> Tensor | float:
+        """The threshold in force, a Tensor (1,) if it is learnt."""
+        return self.get_parameter(THRESHOLD).exp() if self.neuron.learn_threshold else self.neuron.v_threshold
 
     def forward(self, x: Tensor) -> Tensor:
         steps = self.time_steps
         currents = x.expand(steps, *x.shape) if self.repeats else x.unflatten(0, (steps, x.shape[0] // steps))
-        return multi_step(currents, self.neuron).flatten(0, 1)
+        return self._spikes(currents).flatten(0, 1)
+
+    def _spikes(self, currents: Tensor) -> Tensor:
+        neuron = self.neuron
+        if not neuron.parameters():
+            return multi_step(currents, neuron)
+        wide = torch.promote_types(currents.dtype, torch.float32)
+        numbers = (torch.as_tensor(number, device=currents.device).to(wide) for number in (self.decay, self.v_threshold))
+        slope, hard = SURROGATES[neuron.surrogate], neuron.reset == "hard"
+        return learned_multi_step(currents, *numbers, hard=hard, slope=slope, width=neuron.width)
 
     def extra_repr(self) -> str:
         return f"{self.neuron}, time_steps={self.time_steps}, repeats={self.repeats}"

@@ -18,7 +18,7 @@ from torch import nn
 from idsnn_convert.runtime import modules
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph, Node, Shape
-from idsnn_convert.runtime.neurons import neuron_from_attrs
+from idsnn_convert.runtime.neurons import neuron_from_attrs, parameter_shapes
 
 Shapes = tuple[Shape, ...]
 NAME_PART = re.compile(r"[A-Za-z0-9_]+")
@@ -215,7 +215,9 @@ OPS: dict[str, Op] = {
     "activation": Op(1, {"kind": str}, _first, lambda node: modules.activation(node.attrs)),
     # A gate scales a map by (0, 1); it is no neuron. kind: see modules.GATES.
     "gate": Op(1, {"kind": str}, _gate_shape, lambda node: modules.gate(node.attrs)),
-    "neuron": Op(1, {"kind": str}, _first, lambda node: neuron_from_attrs(node.attrs)),
+    "neuron": Op(
+        1, {"kind": str}, _first, lambda node: neuron_from_attrs(node.attrs), lambda node: parameter_shapes(node.attrs)
+    ),
     "max_pool2d": Op(
         1, {**WINDOW, "dilation": tuple, "ceil_mode": bool}, _pool_shape, lambda node: modules.max_pool(node.attrs)
     ),

@@ -49,6 +49,23 @@ class Network(_Section):
     encoder: Literal["direct", "poisson"] | None = None
 
 
+class Neurons(_Section):
+    """What to change of the checkpoint's neurons; nothing where None. See :class:`idsnn_convert.runtime.neurons.Neuron`.
+
+    ``tau``: membrane time constant in time steps; ``decay = exp(-1 / tau)`` says the same. ``learn``: which numbers each
+    layer learns, starting from those it has.
+    """
+
+    kind: Literal["lif", "if"] | None = None
+    tau: Above0 | None = None
+    decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    v_threshold: Above0 | None = None
+    reset: Literal["hard", "soft"] | None = None
+    surrogate: Literal["rectangle", "triangle", "arctan", "sigmoid"] | None = None
+    width: Above0 | None = None
+    learn: Annotated[tuple[Literal["decay", "v_threshold"], ...], Field(strict=False)] | None = None
+
+
 class Optimizer(_Section):
     """``grad_clip``: largest l2 norm of the gradient of all weights together; 0 leaves it alone.
     ``decay_norm_and_bias``: whether weight decay also reaches batch norms and biases (vectors)."""
@@ -103,6 +120,7 @@ class Recipe(_Section):
     description: str = ""
     run: Run = Run()
     network: Network = Network()
+    neuron: Neurons = Neurons()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     loss: Loss = Loss()

@@ -179,6 +179,7 @@ def test_unknown_settings_are_refused() -> None:
         (Settings(encoder="morse"), "unknown encoder 'morse'"),
         (Settings(time_steps=0), "at least 1"),
         (Settings(match="best"), "unknown match rule"),
+        (Settings(neuron=Neuron(learn_decay=True)), "fixed numbers"),
     ):
         with pytest.raises(UserError, match=told):
             convert(teacher(spec()), target(), settings, PROVENANCE)

@@ -11,7 +11,12 @@ from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.neurons import Neuron, SpikingNeuron
 from idsnn_convert.runtime.surrogates import SURROGATES
 
-NEURONS = [Neuron(reset=reset, surrogate=name) for reset in ("hard", "soft") for name in SURROGATES]
+NEURONS = [
+    Neuron(kind=kind, decay=decay, reset=reset, surrogate=name)
+    for kind, decay in (("lif", 0.25), ("if", 1.0))
+    for reset in ("hard", "soft")
+    for name in SURROGATES
+]
 needs_compiler = pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no C++ compiler here")
 
 
@@ -42,7 +47,7 @@ def compare(neuron: Neuron, steps: int, shape: tuple[int, ...], *, training: boo
         torch.testing.assert_close(given, wanted, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("neuron", NEURONS, ids=lambda n: f"{n.reset}-{n.surrogate}")
+@pytest.mark.parametrize("neuron", NEURONS, ids=lambda n: f"{n.kind}-{n.reset}-{n.surrogate}")
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 def test_equals_the_layers_one_by_one(neuron: Neuron, residual: bool, training: bool) -> None:

@@ -41,3 +41,10 @@ def test_a_norm_added_to_itself_is_left_alone(tiny_spiking_graph: Graph) -> None
     add = tiny_spiking_graph["layer1.0.add"]
     doubled = tiny_spiking_graph.with_nodes({add.name: replace(add, inputs=("layer1.0.bn2", "layer1.0.bn2"))})
     assert "layer1.0.act2" not in fusions(doubled, frozenset())
+
+
+def test_a_neuron_that_learns_is_left_alone(tiny_spiking_graph: Graph) -> None:
+    node = tiny_spiking_graph["layer1.0.act1"]
+    graph = tiny_spiking_graph.with_nodes({node.name: replace(node, attrs={**node.attrs, "learn_threshold": True})})
+    assert node.name in fusions(tiny_spiking_graph, frozenset())
+    assert node.name not in fusions(graph, frozenset())

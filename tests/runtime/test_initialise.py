@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from idsnn_convert.runtime.checkpoint import Checkpoint
+from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Attr, Graph, Node
 from idsnn_convert.runtime.initialise import V_THRESHOLD, fresh_tensors, prepared
-from idsnn_convert.runtime.neurons import Neuron
+from idsnn_convert.runtime.neurons import Neuron, checked
 from idsnn_convert.runtime.ops import check, tensor_shapes
 from idsnn_convert.runtime.recipe import Recipe, load_recipe
 
@@ -123,3 +124,49 @@ def test_a_recipe_that_starts_afresh() -> None:
     after, wanted = prepared(converted(), recipe), fresh_tensors(network(), 5, V_THRESHOLD)
     assert (after.time_steps, after.encoder, after.training) == (6, "poisson", {})
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in after.tensors.items())
+
+
+def test_a_recipe_changes_every_neuron_and_nothing_else() -> None:
+    recipe = load_recipe("idsnn", ["neuron.tau=2.0", "neuron.reset=soft", "neuron.surrogate=arctan", "neuron.width=1.0"])
+    before, after = converted(), prepared(converted(), recipe)
+    neurons = [checked(node.attrs) for node in after.graph.of("neuron")]
+    assert [neuron.v_threshold for neuron in neurons] == [0.3, 0.7]
+    assert {(n.reset, n.surrogate, n.width) for n in neurons} == {("soft", "arctan", 1.0)}
+    assert [neuron.tau for neuron in neurons] == pytest.approx([2.0, 2.0])
+    assert all(torch.equal(tensor, before.tensors[name]) for name, tensor in after.tensors.items())
+
+
+def test_a_recipe_lets_neurons_learn_from_where_they_stand() -> None:
+    after = prepared(converted(), load_recipe("idsnn", ['neuron.learn=["decay", "v_threshold"]']))
+    assert list(after.tensors) == list(tensor_shapes(after.graph))
+    assert [row["decay"] for row in after.neurons] == pytest.approx([0.25, 0.25])
+    assert [row["v_threshold"] for row in after.neurons] == pytest.approx([0.3, 0.7])
+    assert prepared(after, Recipe()).tensors["lif1.decay_logit"] is after.tensors["lif1.decay_logit"]
+
+
+def test_what_neurons_learnt_is_kept_when_they_stop_learning() -> None:
+    learning = prepared(converted(), load_recipe("idsnn", ['neuron.learn=["v_threshold"]']))
+    moved = {**learning.tensors, "lif1.log_threshold": torch.tensor([math.log(0.9)])}
+    after = prepared(learning.with_tensors(moved), load_recipe("idsnn", ["neuron.learn=[]"]))
+    assert list(after.tensors) == list(tensor_shapes(network()))
+    assert [row["v_threshold"] for row in after.neurons] == pytest.approx([0.9, 0.7])
+    again = prepared(learning.with_tensors(moved), load_recipe("idsnn", ["neuron.v_threshold=0.4"]))
+    assert [row["v_threshold"] for row in again.neurons] == pytest.approx([0.4, 0.4])
+
+
+def test_integrate_and_fire_has_no_decay() -> None:
+    after = prepared(converted(), load_recipe("idsnn", ["neuron.kind=if"]))
+    assert {row["decay"] for row in after.neurons} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["neuron.tau=2.0", "neuron.decay=0.5"], "say the same thing"),
+        (["neuron.kind=if", "neuron.tau=2.0"], "kind if has no leak"),
+        (["neuron.kind=if", 'neuron.learn=["decay"]'], "no leak to learn"),
+    ],
+)
+def test_neurons_that_contradict_themselves(overrides: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        prepared(converted(), load_recipe("idsnn", overrides))

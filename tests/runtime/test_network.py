@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
 
+from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph
+from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.network import SpikingNetwork, build, time_free_nodes
 from idsnn_convert.runtime.neurons import Neuron, unrolled
-from tests.graphs import random_tensors
+from tests.graphs import random_tensors, spiking
 
 needs_compiler = pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no C++ compiler here")
 
@@ -64,6 +68,20 @@ def test_compiled_equals_plain_in_training_and_evaluation(tiny_spiking_graph: Gr
             logits.square().mean().backward()
             results.append((logits.detach(), {name: p.grad for name, p in network.named_parameters()}, network.tensors()))
         torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+
+
+def test_neurons_that_learn_get_gradients_and_are_saved(tmp_path: Path) -> None:
+    graph = spiking(neuron=Neuron(surrogate="arctan", learn_decay=True, learn_threshold=True))
+    tensors = fresh_tensors(graph, seed=0)
+    network = SpikingNetwork(graph, tensors, 4)
+    network(torch.randn(2, 3, 8, 8)).square().sum().backward()
+    learnt = {name: p for name, p in network.body.named_parameters() if "act" in name}
+    assert len(learnt) == 2 * len(graph.of("neuron"))
+    assert all(p.grad is not None and p.grad.item() != 0 for p in learnt.values())
+    with torch.no_grad():
+        network.body.get_parameter("act1.decay_logit").zero_()
+    save(tmp_path / "s", Checkpoint(graph, network.tensors(), 4))
+    assert read(tmp_path / "s").neurons[0]["decay"] == 0.5
 
 
 def test_time_steps_can_be_changed_without_touching_tensors(tiny_spiking_graph: Graph) -> None:

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.neurons import Neuron, SpikingNeuron, checked, multi_step, neuron_from_attrs, step, unrolled
+from idsnn_convert.runtime.neurons import (
+    Neuron,
+    SpikingNeuron,
+    checked,
+    learnt,
+    multi_step,
+    neuron_from_attrs,
+    parameter_shapes,
+    step,
+    unrolled,
+)
 from idsnn_convert.runtime.surrogates import SURROGATES
 
 IF = Neuron(kind="if", decay=1.0)
-ALL = [Neuron(reset=reset, surrogate=name, decay=0.6) for reset in ("hard", "soft") for name in SURROGATES]
+ALL = [
+    Neuron(kind=kind, decay=decay, reset=reset, surrogate=name)
+    for kind, decay in (("lif", 0.6), ("if", 1.0))
+    for reset in ("hard", "soft")
+    for name in SURROGATES
+]
 
 
 def trace(currents: list[float], neuron: Neuron) -> list[int]:
@@ -59,7 +75,7 @@ def test_no_gradient_flows_through_the_reset() -> None:
     assert x.grad.flatten().tolist() == [0.0, 1.0]
 
 
-@pytest.mark.parametrize("neuron", ALL, ids=lambda n: f"{n.reset}-{n.surrogate}")
+@pytest.mark.parametrize("neuron", ALL, ids=lambda n: f"{n.kind}-{n.reset}-{n.surrogate}")
 @pytest.mark.parametrize("shape", [(1, 3), (4, 2, 3, 5, 5), (6, 1, 1), (3, 0, 2)])
 def test_closed_form_equals_autograd_through_the_unrolled_equations(neuron: Neuron, shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(1)
@@ -108,6 +124,47 @@ def test_no_state_is_left_between_calls() -> None:
     assert torch.equal(module(x), module(x))
 
 
+LEARNING = Neuron(decay=0.3, v_threshold=0.7, learn_decay=True, learn_threshold=True)
+
+
+def test_a_learning_layer_owns_its_numbers_and_starts_from_them() -> None:
+    module = SpikingNeuron(LEARNING, 4)
+    assert {name: tuple(p.shape) for name, p in module.named_parameters()} == parameter_shapes(LEARNING.attrs())
+    assert isinstance(module.decay, Tensor)
+    assert isinstance(module.v_threshold, Tensor)
+    assert module.decay.item() == pytest.approx(0.3)
+    assert module.v_threshold.item() == pytest.approx(0.7)
+    x = torch.randn(8, 50)
+    fixed = SpikingNeuron(replace(LEARNING, learn_decay=False, learn_threshold=False), 4)
+    assert not list(fixed.parameters())
+    assert torch.equal(module(x), fixed(x))
+
+
+@pytest.mark.parametrize("key", ["learn_decay", "learn_threshold"])
+def test_one_number_can_be_learnt_alone(key: str) -> None:
+    module = SpikingNeuron(replace(Neuron(), **{key: True}), 3)
+    (parameter,) = module.parameters()
+    module(torch.randn(6, 20)).sum().backward()
+    assert parameter.grad is not None
+    assert parameter.grad.item() != 0
+
+
+def test_what_was_learnt_is_read_from_the_tensors() -> None:
+    found = learnt(LEARNING, "lif", {"lif.decay_logit": torch.tensor([0.0]), "lif.log_threshold": torch.tensor([0.0])})
+    assert (found.decay, found.v_threshold) == (0.5, 1.0)
+    assert learnt(Neuron(), "lif", {}) == Neuron()
+
+
+def test_an_unlearnt_number_adds_no_attribute() -> None:
+    assert Neuron().attrs().keys().isdisjoint({"learn_decay", "learn_threshold"})
+    assert LEARNING.attrs()["learn_decay"] is True
+
+
+def test_a_neuron_without_leak_cannot_learn_one() -> None:
+    with pytest.raises(UserError, match="no leak to learn"):
+        checked({**IF.attrs(), "learn_decay": True})
+
+
 def test_published_defaults() -> None:
     neuron = Neuron()
     assert (neuron.v_threshold, neuron.decay, neuron.width, neuron.reset) == (0.5, 0.25, 0.5, "hard")
@@ -116,7 +173,7 @@ def test_published_defaults() -> None:
 
 
 def test_attributes_round_trip() -> None:
-    for neuron in ALL:
+    for neuron in (*ALL, LEARNING):
         assert neuron_from_attrs(neuron.attrs()).neuron == neuron
 
 
@@ -131,6 +188,7 @@ def test_attributes_round_trip() -> None:
         ("decay", 1.5, "decay"),
         ("width", math.inf, "width"),
         ("width", True, "width"),
+        ("learn_decay", 1, "learn_decay and learn_threshold are true or false"),
     ],
 )
 def test_bad_attributes_are_refused_by_name(key: str, value: object, told: str) -> None:
