@@ -17,6 +17,7 @@ from idsnn_convert.passes.types import Target, Teacher
 from idsnn_convert.runtime.checkpoint import read, save
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.network import build
+from idsnn_convert.runtime.neurons import Neuron
 from tests.passes import replicas
 from tests.passes.made import network, spec, teacher
 from tests.passes.replicas import Res2, SqueezeExcite, conv_bn
