@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from idsnn_convert.passes.cautions import cautions
 from idsnn_convert.passes.interpolate import SCALES, interpolate, scaled
+from idsnn_convert.passes.mapping import Made, origin
 from idsnn_convert.passes.match import StagePlan, match, onto_itself
 from idsnn_convert.passes.match_file import match_named, read_pairs
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.spike import spike
 from idsnn_convert.passes.types import Target, Teacher
 from idsnn_convert.passes.verify import Check, demand, verify
-from idsnn_convert.passes.weightmap import TensorMap, WeightMap, map_same, map_weights
+from idsnn_convert.passes.weightmap import WeightMap, map_same, map_weights
 from idsnn_convert.runtime.checkpoint import Checkpoint
 from idsnn_convert.runtime.encoders import ENCODERS
 from idsnn_convert.runtime.errors import UserError
@@ -80,13 +79,15 @@ def convert(teacher: Teacher, target: Target, settings: Settings, provenance: Ma
     tensors = _fill(weights, spiking, teacher, settings)
     checks = verify(target.graph, spiking, tensors, weights, teacher, settings.scale)
     demand(checks)
+    chosen = {key: getattr(settings, key) for key in RECORDED}
+    told = Made(plan, weights, target, spiking, tensors, teacher, checks, {**target.settings, **chosen, "match": plan.rule})
     checkpoint = Checkpoint(
         graph=spiking,
         tensors=tensors,
         time_steps=settings.time_steps,
         encoder=settings.encoder,
-        mapping=_mapping(plan, weights, tensors, checks, teacher, target, settings),
-        teacher=_provenance_of(teacher),
+        mapping=told.mapping(),
+        teacher=origin(teacher),
         provenance=dict(provenance),
     )
     return Conversion(checkpoint, plan, weights, checks)
@@ -130,60 +131,3 @@ def _fill(weights: WeightMap, graph: Graph, teacher: Teacher, settings: Settings
             tensor = scaled(tensor, SCALES[settings.scale](tuple(source.shape), entry.target_shape))
         tensors[entry.target] = tensor
     return tensors
-
-
-def _mapping(
-    plan: StagePlan,
-    weights: WeightMap,
-    tensors: Mapping[str, Tensor],
-    checks: tuple[Check, ...],
-    teacher: Teacher,
-    target: Target,
-    settings: Settings,
-) -> dict[str, Any]:
-    """The whole mapping as JSON-native values; the teacher's tensors go by their names in its file."""
-    unused = [{"source": teacher.keys[name], "reason": reason} for name, reason in weights.unused.items()]
-    unused += [{"source": name, "reason": reason} for name, reason in teacher.unread.items()]
-    pairs = [
-        {"target": p.target.name, "source": p.source.name, "target_stage": p.target_stage, "source_stage": p.source_stage}
-        for p in plan.pairs
-    ]
-    return {
-        "target": target.name,
-        "settings": {**target.settings, **{key: getattr(settings, key) for key in RECORDED}, "match": plan.rule},
-        "activation_sites": len(target.graph.of("activation")),
-        "cautions": [asdict(caution) for caution in cautions(teacher.graph, plan.source, target.graph)],
-        "pairs": pairs,
-        "tensors": [_row(entry, tensors[entry.target], teacher) for entry in weights.tensors],
-        "unused": unused,
-        "checks": [{"name": c.name, "found": c.found, "wanted": c.wanted, "passed": c.passed} for c in checks],
-    }
-
-
-def _row(entry: TensorMap, tensor: Tensor, teacher: Teacher) -> dict[str, Any]:
-    """One tensor's line in the mapping; ``sha256`` is of its float32 bytes in the checkpoint."""
-    return {
-        "target": entry.target,
-        "source": None if entry.source is None else teacher.keys[entry.source],
-        "rule": entry.rule,
-        "status": entry.status,
-        "source_shape": None if entry.source_shape is None else list(entry.source_shape),
-        "target_shape": list(entry.target_shape),
-        "repeats": None if entry.repeats is None else list(entry.repeats),
-        "place": entry.place,
-        "reason": entry.reason,
-        "sha256": hashlib.sha256(tensor.numpy().data).hexdigest(),
-    }
-
-
-def _provenance_of(teacher: Teacher) -> dict[str, Any]:
-    return {
-        "file": teacher.path.replace("\\", "/").rpartition("/")[2],
-        "sha256": teacher.sha256,
-        "form": teacher.form,
-        "family": teacher.family,
-        "arch": teacher.arch,
-        "classes": teacher.classes,
-        "input_shape": list(teacher.input_shape),
-        "assumptions": list(teacher.assumptions),
-    }

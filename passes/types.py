@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -123,3 +124,11 @@ class BlockMap:
     @property
     def blocks(self) -> tuple[Block, ...]:
         return tuple(block for stage in self.stages for block in stage.blocks)
+
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """Name of each node -> ``stem``, its block's name, or ``head``; ``network`` for all where there is no block."""
+        found = dict.fromkeys(self.stem, "stem") | dict.fromkeys(self.head, "head" if self.stages else "network")
+        for block in self.blocks:
+            found |= dict.fromkeys((*block.branch, *block.shortcut, block.join, *block.after), block.name)
+        return found

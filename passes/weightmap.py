@@ -107,9 +107,8 @@ def map_same(plan: StagePlan, graph: Graph, *, shortcuts: str = "init", head: st
         UserError: on an unknown choice.
     """
     _check_choices(shortcuts, head)
-    places = {name: block.name for block in plan.target.blocks for name in (*block.branch, *block.shortcut, *block.after)}
-    places |= dict.fromkeys(plan.target.stem, "stem") | dict.fromkeys(plan.target.head, "head" if places else "network")
-    links = {node.name: _Link(node, "", places.get(node.name, "network")) for node in graph}
+    places = plan.target.places
+    links = {node.name: _Link(node, "", places[node.name]) for node in graph}
     if shortcuts == "fresh":
         for block in plan.target.blocks:
             links.update(_fresh(graph, block.shortcut, block.name, ASKED_SHORTCUTS))

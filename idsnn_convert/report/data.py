@@ -11,6 +11,7 @@ from typing import Any
 from idsnn_convert.examine import Diagnosis, Memory, disagrees
 from idsnn_convert.learn import Normalised, Training
 from idsnn_convert.passes.cautions import cautions
+from idsnn_convert.passes.mapping import stages
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint
@@ -74,21 +75,7 @@ def described_teacher(teacher: Teacher) -> dict[str, Any]:
         "parameters": sum(tensor.numel() for tensor in teacher.tensors.values()),
         "tensors": len(teacher.tensors),
         "activations": dict(Counter(str(node.attr("kind")) for node in teacher.graph.of("activation"))),
-        "stages": [
-            {
-                "shape": list(stage.shape),
-                "blocks": [
-                    {
-                        "name": block.name,
-                        "join": block.join,
-                        "convolutions": sum(teacher.graph[name].op == "conv2d" for name in block.branch),
-                        "shortcut": _shortcut(teacher, block.shortcut),
-                    }
-                    for block in stage.blocks
-                ],
-            }
-            for stage in cut.stages
-        ],
+        "stages": stages(cut, teacher.graph),
         "assumptions": list(teacher.assumptions),
         "cautions": [asdict(caution) for caution in cautions(teacher.graph, cut, teacher.graph)],
         "unread": [{"source": name, "reason": reason} for name, reason in teacher.unread.items()],
@@ -104,12 +91,6 @@ def _identity(teacher: Teacher) -> dict[str, Any]:
         "input_shape": list(teacher.input_shape),
         "classes": teacher.classes,
     }
-
-
-def _shortcut(teacher: Teacher, names: tuple[str, ...]) -> str:
-    ops = [teacher.graph[name].op for name in names]
-    telling = {"conv2d": "projection", "pad": "pad"}
-    return next((word for op, word in telling.items() if op in ops), "+".join(dict.fromkeys(ops)) or "identity")
 
 
 def described_evaluation(found: Evaluation, chosen: Normalised) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from idsnn_convert.passes.resnet.archs import find_arch
 from idsnn_convert.passes.resnet.module import ResNet
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.graph import Graph
 
 
 def _state_dict(read: Callable[[Path], Any], form: str) -> Callable[[Request], Teacher]:
@@ -102,12 +104,17 @@ def _from_state(state: State, form: str, request: Request) -> Teacher:
         form=form,
         family=candidate.family,
         arch=candidate.spec.name,
-        graph=traced.graph,
+        graph=_unplaced(traced.graph),
         tensors=tensors,
         keys=keys,
         unread={**state.unread, **{state.keys[name]: reason for name, reason in candidate.unread.items()}},
         assumptions=(*notes, *candidate.assumptions),
     )
+
+
+def _unplaced(graph: Graph) -> Graph:
+    """The graph without source lines: those are of the module that stands in for the author's."""
+    return Graph(tuple(replace(node, source="") for node in graph))
 
 
 def _chosen(candidates: list[Candidate], arch: str | None) -> Candidate:

@@ -40,7 +40,7 @@ def test_a_teacher_as_json(teacher: Path) -> None:
     assert [len(stage["blocks"]) for stage in told["stages"]] == [2, 1, 2]
     assert told["stages"][1]["blocks"][0]["shortcut"] == "pad"
     assert told["stages"][0]["blocks"][0] == {
-        "name": "stage1.block0", "join": "layer1.0.add", "convolutions": 2, "shortcut": "identity"
+        "name": "stage1.block0", "join": "layer1.0.add", "convolutions": 2, "shortcut": "identity", "source": ""
     }  # fmt: skip
 
 
