@@ -14,7 +14,7 @@ from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.losses import LossTerms, distillation_loss
 from idsnn_convert.runtime.recipe import Loss
 
-HALVES = {"float32": None, "bfloat16": torch.bfloat16}
+HALVES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """A recipe's precision -> the type that convolutions and products run in under autocast; None without autocast."""
 
 

@@ -29,14 +29,19 @@ class _Section(BaseModel):
 
 
 class Run(_Section):
-    """``save_minutes``: how often, besides after each epoch, what a run needs to be resumed is written.
+    """``batch_size``: images that one step learns from, however many parts and processes share them.
+    ``accumulate``: cut each batch in so many parts, one after the other, for less memory; batch norm sees one at a time.
+    ``ema_decay``: keep a moving average of the weights beside them, see :mod:`idsnn_convert.runtime.ema`; 0 keeps none.
+    ``save_minutes``: how often, besides after each epoch, what a run needs to be resumed is written.
     ``recalibrate_batches``: measure batch norm statistics anew over so many training batches before each evaluation,
     see :mod:`idsnn_convert.runtime.recalibrate`; 0 keeps the moving averages."""
 
     epochs: Count = 200
     seed: Annotated[int, Field(ge=0)] = 0
     batch_size: Count = 64
-    precision: Literal["float32", "bfloat16"] = "float32"
+    accumulate: Count = 1
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    ema_decay: Share = 0.0
     channels_last: bool = True
     save_minutes: Above0 = 10.0
     recalibrate_batches: Annotated[int, Field(ge=0)] = 0
@@ -67,12 +72,15 @@ class Neurons(_Section):
 
 
 class Optimizer(_Section):
-    """``grad_clip``: largest l2 norm of the gradient of all weights together; 0 leaves it alone.
+    """See :mod:`idsnn_convert.runtime.optimizers`. ``momentum`` is Adam's beta1; ``beta2`` and ``eps`` are Adam's alone.
+    ``grad_clip``: largest l2 norm of the gradient of all weights together; 0 leaves it alone.
     ``decay_norm_and_bias``: whether weight decay also reaches batch norms and biases (vectors)."""
 
-    name: Literal["sgd"] = "sgd"
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: Above0 = 0.05
     momentum: Share = 0.9
+    beta2: Share = 0.999
+    eps: Above0 = 1e-8
     weight_decay: AtLeast0 = 1e-4
     decay_norm_and_bias: bool = True
     nesterov: bool = False

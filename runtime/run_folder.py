@@ -1,7 +1,8 @@
 """The folder of one training run: what it holds, who may write to it, and what a run is resumed from.
 
 ``recipe.toml``: every setting. ``metrics.jsonl``: one JSON object an epoch. ``best.safetensors``,
-``last.safetensors``: checkpoints. ``state.safetensors``: all that a resumed run needs, in one file, so that its parts
+``last.safetensors``: checkpoints; ``best_ema.safetensors``, ``last_ema.safetensors``: those of the weights' moving
+average, if one is kept. ``state.safetensors``: all that a resumed run needs, in one file, so that its parts
 cannot disagree. No pickle anywhere.
 """
 
@@ -44,6 +45,14 @@ class RunFolder:
     @property
     def last(self) -> Path:
         return self.path / "last.safetensors"
+
+    @property
+    def best_ema(self) -> Path:
+        return self.path / "best_ema.safetensors"
+
+    @property
+    def last_ema(self) -> Path:
+        return self.path / "last_ema.safetensors"
 
     @property
     def state(self) -> Path:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.recipe import Recipe
+from idsnn_convert.runtime.updates import Updates
 
 
 @dataclass
@@ -35,13 +36,17 @@ class Position:
     best_top1: float = -1.0
     best_epoch: int = 0
     last_top1: float = 0.0
+    best_ema_top1: float = -1.0
+    best_ema_epoch: int = 0
 
-    def finish_epoch(self, top1: float) -> None:
+    def finish_epoch(self, top1: float, ema_top1: float | None = None) -> None:
         """Moves to the next epoch; ``top1`` is this one's accuracy, the best one if none before was as high."""
         self.epoch, self.batch, self.sums, self.train_seconds = self.epoch + 1, 0, [0.0] * 5, 0.0
         self.last_top1 = top1
         if top1 > self.best_top1:
             self.best_top1, self.best_epoch = top1, self.epoch
+        if ema_top1 is not None and ema_top1 > self.best_ema_top1:
+            self.best_ema_top1, self.best_ema_epoch = ema_top1, self.epoch
 
 
 def identity(
@@ -90,17 +95,15 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def snapshot(
-    network: nn.Module, optimizer: torch.optim.Optimizer, at: Position, device: torch.device
+    network: nn.Module, updates: Updates, at: Position, device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The run's tensors, by name, and its position as JSON-native values."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    for name, parameter in network.named_parameters():
-        if (momentum := optimizer.state[parameter].get("momentum_buffer")) is not None:
-            tensors[f"momentum.{name}"] = momentum
+    """The run's tensors, by name, and the rest as JSON-native values."""
+    tensors, scale = updates.snapshot()
+    tensors |= {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(device)
-    return tensors, asdict(at)
+    return tensors, {"position": asdict(at), "scale": scale}
 
 
 def restore(
@@ -108,7 +111,7 @@ def restore(
     tensors: Mapping[str, Tensor],
     facts: Mapping[str, Any],
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    updates: Updates,
     device: torch.device,
 ) -> Position:
     """Puts what :func:`snapshot` took back, torch's generators included, and gives the position.
@@ -124,9 +127,7 @@ def restore(
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
-    for name, parameter in network.named_parameters():
-        if (momentum := tensors.get(f"momentum.{name}")) is not None:
-            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter.detach()).copy_(momentum)
+    updates.restore(tensors, facts["scale"])
     torch.set_rng_state(tensors["random.cpu"])
     if device.type == "cuda" and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"], device)

@@ -28,11 +28,12 @@ from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.objective import Objective
 from idsnn_convert.runtime.recalibrate import recalibrate
-from idsnn_convert.runtime.recipe import Optimizer, Recipe
+from idsnn_convert.runtime.recipe import Recipe
 from idsnn_convert.runtime.run_folder import RunFolder, open_run
 from idsnn_convert.runtime.run_state import Position, check_same, identity, restore, snapshot
 from idsnn_convert.runtime.schedule import lr_at
 from idsnn_convert.runtime.stop import Interrupted, StopRequest
+from idsnn_convert.runtime.updates import Updates, micro_batches
 
 Save = Callable[[nn.Module, Path, dict[str, Any]], None]
 """Writes the network as a checkpoint, all or nothing, with the JSON-native record of its training."""
@@ -53,7 +54,7 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Accuracies in percent of the test split; epochs counted from 1."""
+    """Accuracies in percent of the test split; epochs counted from 1. ``ema``: of the weights' moving average, if kept."""
 
     epochs: int
     best_top1: float
@@ -61,6 +62,8 @@ class TrainResult:
     last_top1: float
     best: Path
     last: Path
+    best_ema_top1: float | None = None
+    best_ema: Path | None = None
 
 
 @dataclass
@@ -69,7 +72,7 @@ class _Run:
 
     network: nn.Module
     objective: Objective
-    optimizer: torch.optim.Optimizer
+    updates: Updates
     recipe: Recipe
     train: Split
     test: Split
@@ -88,8 +91,8 @@ class _Run:
 
     def write_state(self) -> None:
         """What the run needs to be resumed from here."""
-        tensors, position = snapshot(self.network, self.optimizer, self.at, self.device)
-        self.folder.write_state(tensors, {"identity": self.identity, "position": position})
+        tensors, facts = snapshot(self.network, self.updates, self.at, self.device)
+        self.folder.write_state(tensors, {"identity": self.identity, **facts})
         self.saved = time.monotonic()
 
 
@@ -138,7 +141,7 @@ def train(
         run = _Run(
             network=network,
             objective=Objective(network, teacher, recipe.loss, recipe.run.precision),
-            optimizer=_optimizer(network, recipe.optimizer),
+            updates=Updates(network, recipe, device),
             recipe=recipe,
             train=Split(images.images.to(device), images.labels.to(device), images.classes),
             test=dataset.test,
@@ -152,7 +155,8 @@ def train(
         _begin(run, resume)
         _epochs(run, stop)
     at = run.at
-    return TrainResult(at.epoch, at.best_top1, at.best_epoch, at.last_top1, folder.best, folder.last)
+    ema = () if run.updates.average is None else (at.best_ema_top1, folder.best_ema)
+    return TrainResult(at.epoch, at.best_top1, at.best_epoch, at.last_top1, folder.best, folder.last, *ema)
 
 
 def _teacher(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:
@@ -174,7 +178,7 @@ def _begin(run: _Run, resume: bool) -> None:
         return
     tensors, facts = folder.read_state()
     check_same(folder.path, facts, run.identity)
-    run.at = restore(folder.path, tensors, facts, run.network, run.optimizer, run.device)
+    run.at = restore(folder.path, tensors, facts, run.network, run.updates, run.device)
     folder.keep_metrics(run.at.epoch)
 
 
@@ -189,25 +193,21 @@ def _epochs(run: _Run, stop: StopRequest) -> None:
 
 
 def _train_epoch(run: _Run, stop: StopRequest) -> None:
-    """The batches of this epoch that are not done yet: forward, loss, backward, step."""
+    """The batches of this epoch that are not done yet: loss, gradients, step."""
     recipe, at = run.recipe, run.at
     every = 1 if run.device.type == "cpu" else BATCHES_PER_LOOK
-    parameters = list(run.network.parameters())
     sums = torch.tensor(at.sums, dtype=torch.float64, device=run.device)
     run.network.train()
     began = time.perf_counter()
     for images, labels in _batches(run, at.batch):
-        at.lr = lr_at(recipe.schedule, recipe.optimizer.lr, at.epoch * run.batches + at.batch, run.batches, recipe.run.epochs)
-        for group in run.optimizer.param_groups:
-            group["lr"] = at.lr
-        logits, terms = run.objective(images, labels)
-        run.optimizer.zero_grad()
-        terms.total.backward()
-        if recipe.optimizer.grad_clip:
-            nn.utils.clip_grad_norm_(parameters, recipe.optimizer.grad_clip)
-        run.optimizer.step()
-        hits = (logits.detach().mean(0).argmax(1) == labels).sum() / len(labels)
-        sums += len(labels) * torch.stack((terms.total.detach(), terms.ce, terms.kl, hits, torch.ones_like(hits)))
+        step = at.epoch * run.batches + at.batch
+        at.lr = lr_at(recipe.schedule, recipe.optimizer.lr, step, run.batches, recipe.run.epochs)
+        for some, theirs in micro_batches(images, labels, recipe.run.accumulate):
+            logits, terms = run.objective(some, theirs)
+            run.updates.backward(terms.total * (len(theirs) / len(labels)))
+            hits = (logits.detach().mean(0).argmax(1) == theirs).sum() / len(theirs)
+            sums += len(theirs) * torch.stack((terms.total.detach(), terms.ce, terms.kl, hits, torch.ones_like(hits)))
+        run.updates.step(at.lr, step)
         at.batch += 1
         if at.batch % every == 0 or at.batch == run.batches:
             at.sums = sums.tolist()
@@ -247,28 +247,40 @@ def _look(run: _Run, stop: StopRequest) -> None:
 
 def _finish_epoch(run: _Run, stop: StopRequest) -> None:
     """Evaluates, then writes checkpoints, metrics and state, in an order that a kill between two cannot spoil."""
-    at, folder = run.at, run.folder
-    with _own_randomness(run.device, run.recipe.run.seed), stop.at_once():  # the run's own chance is not touched
-        again = islice(_batches(run, skip=0), run.recipe.run.recalibrate_batches)
-        recalibrate(run.network, (images for images, _ in again))
-        tested = evaluate(run.network, run.test, run.normalisation)
-    _demand_finite(run, "the loss on the test split", tested.loss)
-    record = _record(run, tested)
-    at.finish_epoch(tested.top1)
+    at, folder, average = run.at, run.folder, run.updates.average
+    with stop.at_once():
+        tested = _tested(run, run.network)
+        averaged = None if average is None else _tested(run, average.network)
+    record = _record(run, tested, averaged)
+    at.finish_epoch(tested.top1, None if averaged is None else averaged.top1)
     training = {**run.identity, "metrics": record}
     run.save(run.network, folder.last, training)
     if at.best_epoch == at.epoch:
         run.save(run.network, folder.best, training)
+    if average is not None:
+        run.save(average.network, folder.last_ema, training)
+        if at.best_ema_epoch == at.epoch:
+            run.save(average.network, folder.best_ema, training)
     folder.append_metrics(record)
     run.write_state()
     if run.watcher is not None:
         run.watcher.epoch(record)
 
 
-def _record(run: _Run, tested: Evaluation) -> dict[str, Any]:
+def _tested(run: _Run, network: nn.Module) -> Evaluation:
+    """How good ``network`` is after this epoch, its batch norm statistics measured anew before if the recipe says so."""
+    with _own_randomness(run.device, run.recipe.run.seed):  # the run's own chance is not touched
+        again = islice(_batches(run, skip=0), run.recipe.run.recalibrate_batches)
+        recalibrate(network, (images for images, _ in again))
+        tested = evaluate(network, run.test, run.normalisation)
+    _demand_finite(run, "the loss on the test split", tested.loss)
+    return tested
+
+
+def _record(run: _Run, tested: Evaluation, averaged: Evaluation | None) -> dict[str, Any]:
     """An epoch's line in metrics.jsonl. Losses in nats; ``lr`` is the last; accuracies of each number of steps if spiking."""
     loss, ce, kl, hits, images = run.at.sums
-    return {
+    record = {
         "epoch": run.at.epoch + 1,
         "lr": run.at.lr,
         "train_loss": loss / images,
@@ -282,6 +294,9 @@ def _record(run: _Run, tested: Evaluation) -> dict[str, Any]:
         "test_top1_percent_per_step": list(tested.top1_per_step),
         "test_seconds": tested.seconds,
     }
+    if averaged is not None:
+        record |= {"ema_test_loss": averaged.loss, "ema_test_top1_percent": averaged.top1}
+    return record
 
 
 def _demand_finite(run: _Run, what: str, *values: float) -> None:
@@ -294,15 +309,6 @@ def _demand_finite(run: _Run, what: str, *values: float) -> None:
         f"training diverged: {what} became NaN or infinite in epoch {at.epoch + 1}, batch {at.batch}, at lr {at.lr:g}",
         hint=f"{kept}Lower optimizer.lr, lengthen schedule.warmup_epochs, or set optimizer.grad_clip.",
     )
-
-
-def _optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """SGD, with weight decay on all weights or on those that are no vectors."""
-    decayed = [p for p in network.parameters() if settings.decay_norm_and_bias or p.dim() > 1]
-    spared = [p for p in network.parameters() if not settings.decay_norm_and_bias and p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    filled = [group for group in groups if group["params"]]
-    return torch.optim.SGD(filled, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov)
 
 
 @contextmanager

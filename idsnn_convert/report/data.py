@@ -125,6 +125,8 @@ def described_training(training: Training) -> dict[str, Any]:
         "last_top1": result.last_top1,
         "epochs": result.epochs,
         "last": str(result.last),
+        "best_ema_top1": result.best_ema_top1,
+        "best_ema": result.best_ema and str(result.best_ema),
         "normalisation": training.normalised.normalisation.name,
     }
 

@@ -154,3 +154,5 @@ def print_training(result: TrainResult) -> None:
     out = console()
     out.print(f"[bold]best top-1 {result.best_top1:.2f} %[/] in epoch {result.best_epoch}: {safe(result.best)}", soft_wrap=True)
     out.print(f"last top-1 {result.last_top1:.2f} % in epoch {result.epochs}: {safe(result.last)}", soft_wrap=True)
+    if result.best_ema is not None:
+        out.print(f"moving average, best top-1 {result.best_ema_top1:.2f} %: {safe(result.best_ema)}", soft_wrap=True)

@@ -77,3 +77,6 @@ def test_how_a_run_ended(capsys: pytest.CaptureFixture[str]) -> None:
     best, last = capsys.readouterr().out.splitlines()
     assert best == "best top-1 81.25 % in epoch 3: run/best.safetensors"
     assert last == "last top-1 80.50 % in epoch 5: run/last.safetensors"
+    ema = (81.5, Path("run/best_ema.safetensors"))
+    print_training(TrainResult(5, 81.25, 3, 80.5, Path("run/best.safetensors"), Path("run/last.safetensors"), *ema))
+    assert capsys.readouterr().out.splitlines()[2] == "moving average, best top-1 81.50 %: run/best_ema.safetensors"
