@@ -24,6 +24,7 @@ from idsnn_convert.runtime.data.batches import train_batches
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import check_fits
 from idsnn_convert.runtime.fingerprint import LayerFit, NormalisationChoice, batch_norm_fit, choose_normalisation
+from idsnn_convert.runtime.recipe import Augment
 
 IMAGES = 500
 """Images the batch norms are held against."""
@@ -159,8 +160,7 @@ def _memory(teacher: Teacher, images: Split) -> Memory:
     if choice.best is None:
         return Memory(choice, ())
     best, sample = choice.best, images.sample(IMAGES, seed=0)
-    batches = train_batches(
-        sample, len(sample), seed=0, epoch=0, normalisation=best.normalisation, crop_padding=best.crop_padding
-    )
+    augment = Augment(crop_padding=best.crop_padding)
+    batches = train_batches(sample, len(sample), seed=0, epoch=0, normalisation=best.normalisation, augment=augment)
     cropped = torch.cat([batch for batch, _ in batches])
     return Memory(choice, batch_norm_fit(teacher.graph, teacher.tensors, cropped))

@@ -22,6 +22,7 @@ from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.network import build
 from idsnn_convert.runtime.normalisation import KNOWN, Normalisation, candidates
+from idsnn_convert.runtime.recipe import Augment
 
 CHUNK = 250
 """Images a forward pass."""
@@ -185,7 +186,8 @@ def _patch_moments(conv: Node, split: Split, padding: int, seed: int) -> tuple[T
     """
     per_image = (split.image_shape[0] + 1) * math.prod(conv.attr("kernel")) * math.prod(conv.shape[1:])
     batch_size = max(1, min(CHUNK, PATCH_ELEMENTS // per_image))
-    batches = train_batches(split, batch_size, seed=seed, epoch=0, normalisation=KNOWN["none"], crop_padding=padding)
+    augment = Augment(crop_padding=padding)
+    batches = train_batches(split, batch_size, seed=seed, epoch=0, normalisation=KNOWN["none"], augment=augment)
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for images, _ in batches:
         rows = _patches(conv, torch.cat([images, torch.ones_like(images[:, :1])], 1))

@@ -110,10 +110,22 @@ class Loss(_Section):
 
 
 class Augment(_Section):
-    """``crop_padding``: black pixels on each side before a random crop to the old size; 0 does not crop."""
+    """See :mod:`idsnn_convert.runtime.data.augment`; 0 leaves a thing out.
+
+    ``crop_padding``: black pixels on each side before a random crop to the old size.
+    ``resized_crop``: instead, a random crop of at least this share of the image's area, resized; 0.08 is usual.
+    ``randaugment``: operations an image; ``randaugment_magnitude``: how strong, 0 to 30.
+    ``cutout``: side in pixels of the square set to the mean.
+    ``mixup``, ``cutmix``: alpha of the Beta distribution that images' shares are drawn from, batch by batch."""
 
     crop_padding: Annotated[int, Field(ge=0)] = 4
     flip: bool = True
+    resized_crop: Share = 0.0
+    randaugment: Annotated[int, Field(ge=0)] = 0
+    randaugment_magnitude: Annotated[float, Field(ge=0, le=30)] = 9.0
+    cutout: Annotated[int, Field(ge=0)] = 0
+    mixup: AtLeast0 = 0.0
+    cutmix: AtLeast0 = 0.0
 
 
 class Initialisation(_Section):

@@ -143,7 +143,7 @@ def train(
             objective=Objective(network, teacher, recipe.loss, recipe.run.precision),
             updates=Updates(network, recipe, device),
             recipe=recipe,
-            train=Split(images.images.to(device), images.labels.to(device), images.classes),
+            train=images.to(device),
             test=dataset.test,
             normalisation=normalisation,
             device=device,
@@ -205,7 +205,8 @@ def _train_epoch(run: _Run, stop: StopRequest) -> None:
         for some, theirs in micro_batches(images, labels, recipe.run.accumulate):
             logits, terms = run.objective(some, theirs)
             run.updates.backward(terms.total * (len(theirs) / len(labels)))
-            hits = (logits.detach().mean(0).argmax(1) == theirs).sum() / len(theirs)
+            truth = theirs if theirs.dim() == 1 else theirs.argmax(1)  # the greater share of a mixed image
+            hits = (logits.detach().mean(0).argmax(1) == truth).sum() / len(theirs)
             sums += len(theirs) * torch.stack((terms.total.detach(), terms.ce, terms.kl, hits, torch.ones_like(hits)))
         run.updates.step(at.lr, step)
         at.batch += 1
@@ -225,8 +226,7 @@ def _batches(run: _Run, skip: int) -> Iterator[Batch]:
         seed=recipe.run.seed,
         epoch=at.epoch,
         normalisation=run.normalisation,
-        crop_padding=recipe.augment.crop_padding,
-        flip=recipe.augment.flip,
+        augment=recipe.augment,
         device=run.device,
         skip=skip,
     )

@@ -1,22 +1,25 @@
 """Splits -> normalised batches, on the device that learns, without a Python loop over images.
 
-Letters: B batch, C channels, H height, W width.
+Letters: N images, B batch, C channels, H height, W width, K classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from idsnn_convert.runtime.data.augment import Mix, cutout, draw_mixes, draw_operations, mixed, rand_augment
+from idsnn_convert.runtime.data.crops import cropped, draw_frames
 from idsnn_convert.runtime.data.types import Split
 from idsnn_convert.runtime.normalisation import Normalisation
+from idsnn_convert.runtime.recipe import Augment
 
 Batch = tuple[Tensor, Tensor]
-"""Images float32 (B, C, H, W) and labels int64 (B,)."""
+"""Images float32 (B, C, H, W) and labels, int64 (B,) or, of mixed images, float32 (B, K)."""
 
 
 def batch_count(images: int, batch_size: int) -> int:
@@ -31,59 +34,89 @@ def train_batches(
     seed: int,
     epoch: int,
     normalisation: Normalisation,
-    crop_padding: int = 4,
-    flip: bool = True,
+    augment: Augment | None = None,
     device: torch.device | str = "cpu",
     skip: int = 0,
 ) -> Iterator[Batch]:
-    """One epoch of ``split`` in random order, randomly cropped and flipped, then normalised.
+    """One epoch of ``split`` in random order, augmented and normalised; labels float (B, K) if images are mixed.
 
-    An image is padded by ``crop_padding`` black pixels on each side before it is cropped to its own size and
-    normalised, as torchvision's ``RandomCrop(size, padding)`` does before ``Normalize``. All chance comes from one
-    generator seeded with (``seed``, ``epoch``) and is drawn before the first batch: the same arguments give the same
-    images on any device, and ``skip`` leaves out the first batches without changing the rest.
-    """
-    draw = torch.Generator().manual_seed(_mixed(seed, epoch))
-    count = len(split)
-    order = torch.randperm(count, generator=draw)
-    offsets = torch.randint(2 * crop_padding + 1, (count, 2), generator=draw)
-    flipped = torch.rand(count, generator=draw) < 0.5 if flip else torch.zeros(count, dtype=torch.bool)
-    images, labels = split.images.to(device), split.labels.to(device)
-    order, offsets, flipped = order.to(device), offsets.to(device), flipped.to(device)
-    for start in range(skip * batch_size, count, batch_size):
-        rows = slice(start, start + batch_size)
-        chosen = images[order[rows]]
-        if crop_padding or flip:
-            chosen = cropped(chosen, offsets[rows], flipped[rows], crop_padding)
-        yield normalisation(chosen), labels[order[rows]]
-
-
-def _mixed(seed: int, epoch: int) -> int:
-    """One 64-bit seed from two numbers, so that (1, 0) and (0, 1) share nothing."""
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0])
-
-
-def cropped(images: Tensor, offsets: Tensor, flipped: Tensor, padding: int) -> Tensor:
-    """``images`` padded with zeros, each cut to its old size at its own offset, and mirrored where ``flipped``.
+    In this order: resized or shifted crop, flip, RandAugment, normalisation, cutout, mixing. An image is padded by black
+    pixels before it is cropped to its own size, as torchvision's ``RandomCrop(size, padding)`` does before ``Normalize``.
+    All chance comes from generators seeded with (``seed``, ``epoch``) and is drawn before the first batch: the same
+    arguments give the same images, and ``skip`` leaves out the first batches without changing the rest.
 
     Args:
-        images: (B, C, H, W).
-        offsets: (B, 2): row and column of the cut's corner in the padded image, 0 to 2 * ``padding``.
-        flipped: (B,) booleans.
-
-    Returns:
-        (B, C, H, W), contiguous.
+        augment: random crops and flips if not given.
     """
-    count, channels, height, width = images.shape
-    padded = F.pad(images, (padding,) * 4)
-    down = torch.arange(height, device=images.device)
-    right = torch.arange(width, device=images.device).expand(count, width)
-    right = torch.where(flipped[:, None], width - 1 - right, right)
-    rows = offsets[:, 0, None] + down  # (B, H)
-    columns = offsets[:, 1, None] + right  # (B, W)
-    index = rows[:, :, None] * padded.shape[3] + columns[:, None, :]  # (B, H, W) into a padded plane
-    index = index.view(count, 1, -1).expand(-1, channels, -1)
-    return padded.flatten(2).gather(2, index).view(count, channels, height, width)
+    settings = augment or Augment()
+    split, draws = split.to(device), _Draws.of(len(split), batch_size, seed, epoch, settings)
+    classes = split.classes or int(split.labels.max()) + 1
+    batches = draws.order.split(batch_size)[skip:]
+    frames = [None] * len(batches) if draws.frames is None else draws.frames.split(batch_size)[skip:]
+    for batch, images in enumerate(split.gather(zip(batches, frames, strict=True)), skip):
+        rows = slice(batch * batch_size, (batch + 1) * batch_size)
+        labels = split.labels[draws.order[rows].to(device)]
+        yield _augmented(images, labels, draws, rows, batch, normalisation, settings, classes)
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """An epoch's chance, image by image in the order of training: ``order`` (N,), ``offsets`` (N, 2), and so on."""
+
+    order: Tensor
+    offsets: Tensor
+    flipped: Tensor
+    frames: Tensor | None
+    kinds: Tensor
+    strengths: Tensor
+    centres: Tensor | None
+    mixes: list[Mix]
+
+    @classmethod
+    def of(cls, count: int, batch_size: int, seed: int, epoch: int, settings: Augment) -> _Draws:
+        draw = _generator(seed, epoch)
+        order = torch.randperm(count, generator=draw)
+        offsets = torch.randint(2 * settings.crop_padding + 1, (count, 2), generator=draw)
+        flipped = torch.rand(count, generator=draw) < 0.5 if settings.flip else torch.zeros(count, dtype=torch.bool)
+        framing, operations, cutting = (_generator(seed, epoch, purpose) for purpose in (1, 2, 3))
+        mixing = np.random.SeedSequence((seed, epoch, 4))
+        return cls(
+            order,
+            torch.zeros_like(offsets) if settings.resized_crop else offsets,
+            flipped,
+            draw_frames(count, settings.resized_crop, framing) if settings.resized_crop else None,
+            *draw_operations(count, settings, operations),
+            torch.rand(count, 2, generator=cutting) if settings.cutout else None,
+            draw_mixes(batch_count(count, batch_size), settings, mixing) if settings.mixup or settings.cutmix else [],
+        )
+
+
+def _generator(seed: int, epoch: int, *purpose: int) -> torch.Generator:
+    """Seeded so that (1, 0) and (0, 1) share nothing, nor two purposes."""
+    mixed = np.random.SeedSequence((seed, epoch, *purpose)).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(mixed))
+
+
+def _augmented(
+    images: Tensor,
+    labels: Tensor,
+    draws: _Draws,
+    rows: slice,
+    batch: int,
+    normalisation: Normalisation,
+    settings: Augment,
+    classes: int,
+) -> Batch:
+    """``images`` uint8 (B, C, H, W), the ``rows`` of the epoch."""
+    padding = 0 if settings.resized_crop else settings.crop_padding
+    if padding or settings.flip:
+        images = cropped(images, draws.offsets[rows].to(images.device), draws.flipped[rows].to(images.device), padding)
+    if settings.randaugment:
+        images = rand_augment(images, draws.kinds[rows], draws.strengths[rows])
+    normalised = normalisation(images)
+    if draws.centres is not None:
+        normalised = cutout(normalised, draws.centres[rows].to(images.device), settings.cutout)
+    return mixed(normalised, labels, draws.mixes[batch], classes) if draws.mixes else (normalised, labels)
 
 
 def test_batches(
@@ -94,5 +127,6 @@ def test_batches(
     device: torch.device | str = "cpu",  # noqa: PT028 - no test, batches of a test split
 ) -> Iterator[Batch]:
     """``split`` in stored order, normalised."""
-    for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True):
-        yield normalisation(images.to(device)), labels.to(device)
+    rows = torch.arange(len(split)).split(batch_size)
+    for batch, images in zip(rows, split.gather((batch, None) for batch in rows), strict=True):
+        yield normalisation(images.to(device)), split.labels[batch].to(device)

@@ -5,7 +5,7 @@ Letters: N images, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from idsnn_convert.runtime.data.crops import resized
 from idsnn_convert.runtime.errors import UserError
+
+Wanted = tuple[Tensor, Tensor | None]
+"""Rows of a split (B,), and the frames to cut their images to, (B, 4), see :mod:`idsnn_convert.runtime.data.crops`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +54,7 @@ class Split:
         Raises:
             UserError: if ``n`` is below 1.
         """
-        return self if _takes_all(n, len(self)) else Split(self.images[:n], self.labels[:n], self.classes)
+        return self if _takes_all(n, len(self)) else self.chosen(torch.arange(len(self))[:n])
 
     def sample(self, n: int | None, seed: int) -> Split:
         """``n`` images drawn without repeats, the same ones for the same ``seed``; all for None, or if there are no more.
@@ -60,8 +64,22 @@ class Split:
         """
         if _takes_all(n, len(self)):
             return self
-        drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:n].to(self.labels.device)
-        return Split(self.images[drawn], self.labels[drawn], self.classes)
+        return self.chosen(torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:n])
+
+    def chosen(self, rows: Tensor) -> Split:
+        """The images at ``rows`` (n,), in that order."""
+        rows = rows.to(self.labels.device)
+        return Split(self.images[rows], self.labels[rows], self.classes)
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same, giving its images and labels on ``device``."""
+        return Split(self.images.to(device), self.labels.to(device), self.classes)
+
+    def gather(self, wanted: Iterable[Wanted]) -> Iterator[Tensor]:
+        """The images of each batch that is wanted, uint8 (B, C, H, W)."""
+        for rows, frames in wanted:
+            images = self.images[rows.to(self.images.device)]
+            yield images if frames is None else resized(images, frames)
 
 
 def _takes_all(n: int | None, there: int) -> bool:

@@ -26,6 +26,7 @@ from idsnn_convert.runtime.graph import Attr, Graph, Node
 from idsnn_convert.runtime.network import build
 from idsnn_convert.runtime.normalisation import KNOWN, Normalisation, candidates
 from idsnn_convert.runtime.ops import inferred
+from idsnn_convert.runtime.recipe import Augment
 from tests import graphs
 
 EPS = 1e-5
@@ -55,7 +56,9 @@ def trained(graph: Graph, images: Tensor, seed: int = 0) -> dict[str, Tensor]:
 
 def cropped(split: Split, normalisation: Normalisation, padding: int) -> Tensor:
     """All of ``split`` as a trainer would have fed it, by another seed than the ranking's."""
-    batches = train_batches(split, len(split), seed=9, epoch=9, normalisation=normalisation, crop_padding=padding)
+    batches = train_batches(
+        split, len(split), seed=9, epoch=9, normalisation=normalisation, augment=Augment(crop_padding=padding)
+    )
     return next(iter(batches))[0]
 
 
@@ -202,7 +205,7 @@ def test_the_ranking_is_what_running_the_network_on_the_same_crops_gives(window:
     tensors = graphs.random_tensors(graph)
     moments = _patch_moments(conv, split, padding, seed=7)
     for normalisation in candidates(3):
-        batches = train_batches(split, 40, seed=7, epoch=0, normalisation=normalisation, crop_padding=padding)
+        batches = train_batches(split, 40, seed=7, epoch=0, normalisation=normalisation, augment=Augment(crop_padding=padding))
         (wanted,) = batch_norm_fit(graph, tensors, next(iter(batches))[0])
         assert _first_fit(conv, norm, tensors, moments, normalisation) == pytest.approx(wanted.variance_log_ratio, rel=1e-4)
 

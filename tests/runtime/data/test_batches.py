@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from idsnn_convert.runtime.data import Split, batches
-from idsnn_convert.runtime.data.batches import batch_count, cropped, train_batches
+from idsnn_convert.runtime.data.batches import batch_count, train_batches
 from idsnn_convert.runtime.normalisation import KNOWN, Normalisation
+from idsnn_convert.runtime.recipe import Augment
 
 NONE = KNOWN["none"]
 
@@ -37,8 +37,13 @@ def test_the_number_of_batches(images: int, size: int, count: int) -> None:
     assert batch_count(images, size) == count
 
 
-def test_an_epoch_can_be_replayed_bit_for_bit_and_resumed() -> None:
-    whole, again = epoch(split(), epoch=3), epoch(split(), epoch=3, skip=1)
+EVERYTHING = Augment(randaugment=2, cutout=2, mixup=0.5, cutmix=1.0)
+FRAMED = Augment(resized_crop=0.2, randaugment=1)
+
+
+@pytest.mark.parametrize("augment", [None, EVERYTHING, FRAMED])
+def test_an_epoch_can_be_replayed_bit_for_bit_and_resumed(augment: Augment | None) -> None:
+    whole, again = (epoch(split(), epoch=3, augment=augment, skip=skip) for skip in (0, 1))
     assert len(again) == 2
     for (images, labels), (same_images, same_labels) in zip(whole[1:], again, strict=True):
         assert torch.equal(images, same_images)
@@ -54,27 +59,40 @@ def test_seed_and_epoch_each_change_order_crops_and_flips(other: dict[str, int])
     assert not torch.equal(images[labels.argsort()], other_images[other_labels.argsort()])
 
 
+@pytest.mark.parametrize(
+    "added",
+    [{"resized_crop": 0.3}, {"randaugment": 3}, {"cutout": 3}, {"mixup": 1.0}, {"cutmix": 1.0}],
+    ids=lambda added: next(iter(added)),
+)
+def test_each_augmentation_changes_the_images_and_not_their_order(added: dict[str, float]) -> None:
+    plain, changed = epoch(split(), 10)[0], epoch(split(), 10, augment=Augment(**added))[0]
+    assert not torch.equal(plain[0], changed[0])
+    labels = changed[1] if changed[1].dim() == 1 else changed[1].argmax(1)
+    assert changed[1].dim() == (2 if "mix" in next(iter(added)) else 1)
+    assert len(labels) == len(plain[1])
+    if changed[1].dim() == 1:
+        assert torch.equal(labels, plain[1])
+
+
+def test_cutout_comes_after_normalisation_and_mixing_after_cutout() -> None:
+    data = Split(torch.full((8, 1, 4, 4), 255, dtype=torch.uint8), torch.arange(8), classes=8)
+    settings = Augment(crop_padding=0, flip=False, cutout=2)
+    ((images, _),) = epoch(data, 8, normalisation=Normalisation("test", (0.5,), (0.25,)), augment=settings)
+    assert images.unique().tolist() == [0, 2]
+    ((images, labels),) = epoch(data, 8, augment=Augment(crop_padding=0, flip=False, cutout=2, mixup=1.0))
+    assert images.min() + images.max() > 0
+    assert len(images.unique()) > 2
+    assert labels.sum(1).tolist() == pytest.approx([1] * 8)
+
+
 def test_seed_and_epoch_are_not_added() -> None:
     assert epoch(split(), 10, seed=1)[0][1].tolist() != epoch(split(), 10, epoch=1)[0][1].tolist()
 
 
 def test_without_crop_and_flip_the_images_are_as_stored() -> None:
     data = split()
-    for images, labels in epoch(data, crop_padding=0, flip=False):
+    for images, labels in epoch(data, augment=Augment(crop_padding=0, flip=False)):
         assert torch.equal(images, data.images[labels].float() / 255)
-
-
-def test_a_crop_is_a_cut_from_the_padded_image_mirrored_or_not() -> None:
-    images = split(4).images
-    offsets = torch.tensor([[0, 0], [4, 1], [2, 2], [3, 4]])
-    flipped = torch.tensor([False, True, False, True])
-    found = cropped(images, offsets, flipped, padding=2)
-    padded = F.pad(images, (2, 2, 2, 2))
-    for k, (top, left) in enumerate(offsets.tolist()):
-        cut = padded[k, :, top : top + 6, left : left + 5]
-        assert torch.equal(found[k], cut.flip(2) if flipped[k] else cut)
-    assert torch.equal(found[2], images[2])
-    assert found.is_contiguous()
 
 
 def test_borders_are_black_before_they_are_normalised() -> None:
@@ -87,14 +105,14 @@ def test_borders_are_black_before_they_are_normalised() -> None:
 def test_crops_reach_every_offset_alike_and_half_the_images_are_flipped() -> None:
     spot = torch.zeros(4000, 1, 9, 9, dtype=torch.uint8)
     spot[:, 0, 4, 4] = 255
-    ((images, _),) = epoch(Split(spot, torch.zeros(4000, dtype=torch.int64)), 4000, crop_padding=1, flip=False)
+    ((images, _),) = epoch(Split(spot, torch.zeros(4000, dtype=torch.int64)), 4000, augment=Augment(crop_padding=1, flip=False))
     hits = images.sum((0, 1))[3:6, 3:6]
     assert hits.sum() == 4000
     assert hits.min() > 4000 / 9 * 0.8
 
     left = torch.zeros(4000, 1, 1, 2, dtype=torch.uint8)
     left[..., 0] = 255
-    ((images, _),) = epoch(Split(left, torch.zeros(4000, dtype=torch.int64)), 4000, crop_padding=0)
+    ((images, _),) = epoch(Split(left, torch.zeros(4000, dtype=torch.int64)), 4000, augment=Augment(crop_padding=0))
     assert images[..., 0].mean().item() == pytest.approx(0.5, abs=0.04)
 
 
