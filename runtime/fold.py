@@ -22,7 +22,8 @@ def fold(graph: Graph, tensors: Mapping[str, Tensor]) -> tuple[Graph, dict[str, 
     """The graph without the batch norms that could be folded, and its tensors; both arguments are left alone."""
     norms = {norm.inputs[0]: norm for norm in graph.of("batch_norm") if _foldable(graph, norm)}
     became = {norm.name: conv for conv, norm in norms.items()}
-    nodes, found = [], {}
+    nodes: list[Node] = []
+    found: dict[str, Tensor] = {}
     for node in graph:
         if node.name in became:
             continue

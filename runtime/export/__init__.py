@@ -1,0 +1,1 @@
+"""A spiking network in the formats of others."""

@@ -1,0 +1,1 @@
+"""To ONNX, written operation by operation from the canonical graph."""
