@@ -23,7 +23,7 @@ from idsnn_convert.runtime.export.onnx.emitter import Emitter, typed
 from idsnn_convert.runtime.export.onnx.operators import emit
 from idsnn_convert.runtime.graph import Graph, Node, Shape
 from idsnn_convert.runtime.network import time_free_nodes
-from idsnn_convert.runtime.neurons import checked
+from idsnn_convert.runtime.neurons import checked, learnt
 from idsnn_convert.runtime.ops import inferred
 
 IMAGES, LOGITS, PER_STEP, TIME_STEPS = "images", "logits", "logits_per_step", "time_steps"
@@ -158,7 +158,7 @@ class _Writer:
 
     def fire(self, node: Node, current: str, potential: str | None) -> tuple[str, str]:
         """One step of a neuron: its spikes, and its potential after the reset."""
-        out, neuron = self.emitter, checked(node.attrs)
+        out, neuron = self.emitter, learnt(checked(node.attrs), node.name, self.subject.tensors)
         u = current
         if potential is not None:
             kept = out.call("Mul", [potential, out.number(neuron.decay)], f"{node.name}.kept")

@@ -70,6 +70,20 @@ def test_each_form_computes_what_the_network_computes_for_any_batch_and_size(
     assert np.allclose(found, want, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", SPIKING_FORMS)
+def test_what_a_neuron_learnt_is_written(form: str) -> None:
+    graph = graphs.spiking(neuron=Neuron(learn_decay=True, learn_threshold=True))
+    tensors = graphs.random_tensors(graph)
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+    checkpoint = Checkpoint(graph, tensors, STEPS)
+    with torch.no_grad():
+        want = runtime.network(checkpoint).eval()(images).numpy()
+    run = session(to_onnx(checkpoint, form=form))
+    feed = {"images": images.numpy()} | ({"time_steps": np.asarray(STEPS)} if form == "scan" else {})
+    found = stepped(run, images) if form == "step" else run.run(["logits_per_step"], feed)[0]
+    assert np.allclose(found, want, atol=1e-5)
+
+
 def test_in_a_loop_the_number_of_steps_is_free() -> None:
     checkpoint = student()
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(5))
