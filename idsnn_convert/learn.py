@@ -16,11 +16,13 @@ from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
 from idsnn_convert.runtime.data import Dataset, Split, open_dataset
+from idsnn_convert.runtime.details import evaluate_in_detail
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation, Progress, check_fits, evaluate
 from idsnn_convert.runtime.fingerprint import NormalisationFit, choose_normalisation
 from idsnn_convert.runtime.initialise import prepared
 from idsnn_convert.runtime.kernels import can_compile
+from idsnn_convert.runtime.measures import THRESHOLDS
 from idsnn_convert.runtime.network import SpikingNetwork, build
 from idsnn_convert.runtime.normalisation import Normalisation, default_for, from_json, parse
 from idsnn_convert.runtime.recipe import Recipe, load_recipe
@@ -61,10 +63,12 @@ def evaluate_file(
     input_size: int | None = None,
     device: str = "auto",
     compiled: bool | None = None,
+    early_exit: float | None = None,
+    details: bool = False,
     progress: Progress | None = None,
     told: Callable[[str], None] = lambda line: None,
 ) -> tuple[Evaluation, Normalised]:
-    """Top-1 and loss of the student or teacher in a file on a data set's test images.
+    """Top-1, top-5 and loss of the student or teacher in a file on a data set's test images.
 
     Args:
         data: ``cifar10:DIR`` and the like.
@@ -74,6 +78,9 @@ def evaluate_file(
         arch, input_size: what a teacher is, where its file cannot tell.
         device: ``auto`` is a GPU if there is one.
         compiled: fused kernels; by default where they pay.
+        early_exit: a student's confidence, above 0 and up to 1, at which it may stop before T.
+        details: measure the usual thresholds of it too; either gives a
+            :class:`idsnn_convert.runtime.details.DetailedEvaluation`.
         told: receives what was decided, a line each, before the work begins.
 
     Raises:
@@ -82,6 +89,8 @@ def evaluate_file(
     opened, dataset = open_file(path, arch=arch, input_size=input_size), open_dataset(data)
     if time_steps is not None and isinstance(opened, Teacher):
         raise UserError(f"{path} is a teacher; only a spiking network has time steps")
+    if early_exit is not None and isinstance(opened, Teacher):
+        raise UserError(f"{path} is a teacher; only a spiking network can stop before its last time step")
     split = dataset.test.first(limit)
     check_fits(opened.graph, split)
     where = _device(device)
@@ -95,7 +104,13 @@ def evaluate_file(
     else:
         network = build(opened.graph, opened.tensors)
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return evaluate(network, split, chosen.normalisation, graph=opened.graph, progress=progress), chosen
+    given = (network, split, chosen.normalisation)
+    more: dict[str, Any] = {"graph": opened.graph, "progress": progress}
+    if not details and early_exit is None:
+        return evaluate(*given, **more), chosen
+    asked = () if early_exit is None else (early_exit,)
+    thresholds, names = sorted({*asked, *(THRESHOLDS if details else ())}), dataset.class_names
+    return evaluate_in_detail(*given, thresholds=thresholds, class_names=names, **more), chosen
 
 
 def decide_normalisation(opened: Checkpoint | Teacher, dataset: Dataset, override: str | None) -> Normalised:

@@ -32,4 +32,5 @@ def network(
 ) -> SpikingNetwork:
     """The spiking network that a checkpoint describes."""
     steps = checkpoint.time_steps if time_steps is None else time_steps
-    return SpikingNetwork(checkpoint.graph, checkpoint.tensors, steps, checkpoint.encoder, device, compiled)
+    given = (checkpoint.graph, checkpoint.tensors, steps, checkpoint.encoder, device, compiled)
+    return SpikingNetwork(*given, readout=checkpoint.readout)

@@ -23,6 +23,7 @@ from idsnn_convert.runtime.files import replacing
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.neurons import checked, learnt
 from idsnn_convert.runtime.ops import check, tensor_shapes
+from idsnn_convert.runtime.readout import Readout, readout_from_json
 
 FORMAT_VERSION = 1
 KEY = "idsnn"
@@ -37,6 +38,7 @@ class Checkpoint:
     Attributes:
         tensors: ``node.slot`` -> float32 tensor, as the graph declares them.
         encoder: name of the encoder, see :data:`idsnn_convert.runtime.encoders.ENCODERS`.
+        readout: how the steps' logits become one answer; written only if it is not the mean.
         normalisation: ``{"name", "mean", "std"}`` the network expects its images under; None if not known yet.
         mapping: where each tensor came from, as the conversion wrote it; opaque here.
         teacher: what it was converted from; opaque here.
@@ -47,6 +49,7 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     time_steps: int
     encoder: str = "direct"
+    readout: Readout = field(default_factory=Readout)
     normalisation: Mapping[str, Any] | None = None
     mapping: Mapping[str, Any] = field(default_factory=dict)
     teacher: Mapping[str, Any] = field(default_factory=dict)
@@ -67,11 +70,13 @@ class Checkpoint:
 
     def metadata(self) -> dict[str, Any]:
         """Everything but the tensors, as JSON-native values."""
+        readout = {} if self.readout == Readout() else {"readout": self.readout.to_json()}
         return {
             "format_version": FORMAT_VERSION,
             "graph": graphs.to_json(self.graph),
             "time_steps": self.time_steps,
             "encoder": self.encoder,
+            **readout,
             "normalisation": self.normalisation,
             "mapping": self.mapping,
             "teacher": self.teacher,
@@ -175,7 +180,8 @@ def _from_metadata(data: Any) -> Checkpoint:
     parts = {key: data.get(key) for key in ("mapping", "teacher", "provenance", "training")}
     if wrong := [key for key, value in parts.items() if not isinstance(value, dict)]:
         raise UserError(f"{wrong[0]!r} is missing from its description or no object")
-    return Checkpoint(graph, {}, steps, encoder, normalisation, **parts)  # type: ignore[arg-type]
+    readout = readout_from_json(data["readout"]) if "readout" in data else Readout()
+    return Checkpoint(graph, {}, steps, encoder, readout, normalisation, **parts)  # type: ignore[arg-type]
 
 
 def _check_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], graph: Graph) -> None:

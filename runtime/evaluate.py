@@ -6,20 +6,22 @@ Letters: T time steps, B batch, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from idsnn_convert.runtime.data.batches import test_batches
 from idsnn_convert.runtime.data.types import Split
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph, Shape
+from idsnn_convert.runtime.measures import Measure
 from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.ops import inferred
+from idsnn_convert.runtime.readout import Readout
 
 Progress = Callable[[int, int], None]
 """Called with the images done and the images in all."""
@@ -34,6 +36,8 @@ class Evaluation:
         loss: mean cross-entropy, in nats.
         seconds: wall-clock time of the pass, normalisation included.
         top1_per_step: of a spiking network, ``top1`` had it stopped after 1, 2, ... T steps; empty for others.
+        top5: images whose label is among the five highest logits, in percent; None where there are five classes or fewer.
+        top5_per_step: as ``top1_per_step``; empty where ``top5`` is None.
     """
 
     top1: float
@@ -41,6 +45,8 @@ class Evaluation:
     images: int
     seconds: float
     top1_per_step: tuple[float, ...] = ()
+    top5: float | None = None
+    top5_per_step: tuple[float, ...] = ()
 
     @property
     def images_per_second(self) -> float:
@@ -55,12 +61,15 @@ def evaluate(
     graph: Graph | None = None,
     batch_size: int = 250,
     progress: Progress | None = None,
+    measures: Sequence[Measure] = (),
 ) -> Evaluation:
     """Accuracy and loss of ``network`` on all of ``split``, in eval mode, without gradients, on the network's device.
 
-    The network gives logits (B, K), or (T, B, K) whose mean over T counts. Its training flags are as before afterwards.
+    The network gives logits (B, K), or (T, B, K) of which its ``readout`` makes one answer, by default their mean over T.
+    Its training flags are as before afterwards.
 
     Args:
+        measures: what else is to be told the answers; see :mod:`idsnn_convert.runtime.measures`.
         graph: the canonical graph behind ``network``, to hold the images against; a SpikingNetwork brings its own.
 
     Raises:
@@ -74,7 +83,7 @@ def evaluate(
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
-        return _evaluated(network, split, normalisation, batch_size, progress)
+        return _evaluated(network, split, normalisation, batch_size, progress, measures)
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -82,27 +91,45 @@ def evaluate(
 
 @torch.inference_mode()
 def _evaluated(
-    network: nn.Module, split: Split, normalisation: Normalisation, batch_size: int, progress: Progress | None
+    network: nn.Module,
+    split: Split,
+    normalisation: Normalisation,
+    batch_size: int,
+    progress: Progress | None,
+    measures: Sequence[Measure],
 ) -> Evaluation:
     device = next((tensor.device for tensor in (*network.parameters(), *network.buffers())), torch.device("cpu"))
+    readout = network.readout if isinstance(network, SpikingNetwork) else Readout()
     loss = torch.zeros((), dtype=torch.float64, device=device)
-    hits = torch.zeros(1, dtype=torch.int64, device=device)  # right answers after each step: (T,), or (1,)
-    began, done, spiking = time.perf_counter(), 0, False
+    hits = torch.zeros(2, 1, dtype=torch.int64, device=device)  # in the first place, in the first five; after each step
+    began, done, spiking, classes = time.perf_counter(), 0, False, 0
     for images, labels in test_batches(split, batch_size, normalisation=normalisation, device=device):
         logits = network(images).float()
-        spiking = logits.ndim == 3
-        sums = logits.cumsum(0) if spiking else logits[None]  # (T, B, K); a sum has the same highest entry as its mean
+        spiking, classes = logits.ndim == 3, logits.shape[-1]
+        answers = readout.after_each_step(logits) if spiking else logits[None]  # (T, B, K)
         if not done:
-            _check_classes(sums.shape[-1], split)
-        hits = hits + (sums.argmax(-1) == labels).sum(1)
-        loss += F.cross_entropy(sums[-1] / len(sums), labels, reduction="sum")
+            _check_classes(classes, split)
+        hits = hits + torch.stack([_hits(answers, labels, 1), _hits(answers, labels, min(5, classes))])
+        loss += F.cross_entropy(answers[-1], labels, reduction="sum")
+        for measure in measures:
+            measure(answers, labels)
         done += len(labels)
         if progress is not None:
             progress(done, len(split))
-    percent = (100 * hits.double() / done).tolist()
+    top1, top5 = (100 * hits.double() / done).tolist()
     mean_loss = loss.item() / done
     seconds = time.perf_counter() - began  # after .item(): a device has finished by then
-    return Evaluation(percent[-1], mean_loss, done, seconds, tuple(percent) if spiking else ())
+    steps = (tuple(top1), tuple(top5)) if spiking else ((), ())
+    if classes <= 5:
+        return Evaluation(top1[-1], mean_loss, done, seconds, steps[0])
+    return Evaluation(top1[-1], mean_loss, done, seconds, steps[0], top5[-1], steps[1])
+
+
+def _hits(answers: Tensor, labels: Tensor, first: int) -> Tensor:
+    """How many labels are among the ``first`` highest logits, after each step: (T, B, K), (B,) -> (T,)."""
+    if first == 1:
+        return (answers.argmax(-1) == labels).sum(1)
+    return (answers.topk(first).indices == labels[:, None]).any(-1).sum(1)
 
 
 def check_fits(graph: Graph, split: Split) -> None:

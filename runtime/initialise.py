@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,19 +21,26 @@ from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Attr, Graph, Node
 from idsnn_convert.runtime.neurons import checked, learnt
 from idsnn_convert.runtime.ops import OPS, tensor_shapes
+from idsnn_convert.runtime.readout import Readout
 from idsnn_convert.runtime.recipe import Neurons, Recipe
 
 V_THRESHOLD = "v_threshold"
 
 
 def prepared(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
-    """``checkpoint`` as ``recipe`` wants a run to begin: its time steps, encoder and neurons, and its tensors or fresh ones.
+    """``checkpoint`` as ``recipe`` wants a run to begin: its time steps, encoder, readout and neurons; its tensors or new ones.
 
     Raises:
         UserError: if the recipe's neurons contradict themselves.
     """
     network, start = recipe.network, recipe.initialisation
-    changes = {"time_steps": network.time_steps or checkpoint.time_steps, "encoder": network.encoder or checkpoint.encoder}
+    changes: dict[str, Any] = {
+        "time_steps": network.time_steps or checkpoint.time_steps,
+        "encoder": network.encoder or checkpoint.encoder,
+    }
+    if network.readout is not None or network.readout_decay is not None:
+        kind = network.readout or checkpoint.readout.kind
+        changes["readout"] = Readout(kind, 1.0 if network.readout_decay is None else network.readout_decay)
     checkpoint = with_neurons(checkpoint, recipe.neuron)
     if start.source == "checkpoint":
         return checkpoint.with_tensors(checkpoint.tensors, **changes)

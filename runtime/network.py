@@ -17,6 +17,7 @@ from idsnn_convert.runtime.fusion import Fusion, fusions
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.neurons import SpikingNeuron
 from idsnn_convert.runtime.ops import OPS, check, tensor_shapes
+from idsnn_convert.runtime.readout import Readout
 
 
 class Repeat(nn.Module):
@@ -129,10 +130,10 @@ def time_free_nodes(graph: Graph, encoder: str) -> frozenset[str]:
 class SpikingNetwork(nn.Module):
     """A spiking network rebuilt from a checkpoint: images (B, C, H, W) -> logits of each step (T, B, K).
 
-    The logits to read off are their mean over T; with the linear head last this equals the head applied to the
-    features' mean over time (IDSNN section 3.2). Conv and batch norm are shared over time, batch statistics are
-    taken over time and batch together. Under direct encoding the layers before the first neuron run once an image:
-    the same numbers, except that the unbiased running variance counts each pixel once instead of T times.
+    ``readout`` makes one answer of them: their mean over T unless said otherwise. Conv and batch norm are shared over
+    time, batch statistics are taken over time and batch together. Under direct encoding the layers before the first
+    neuron run once an image: the same numbers, except that the unbiased running variance counts each pixel once
+    instead of T times.
 
     Attributes:
         graph: the canonical graph.
@@ -150,10 +151,12 @@ class SpikingNetwork(nn.Module):
         encoder: str = "direct",
         device: torch.device | str = "cpu",
         compiled: bool = False,
+        readout: Readout | None = None,
     ) -> None:
         super().__init__()
         check(graph)
         self.graph = graph
+        self.readout = readout or Readout()
         self.encoder_name = encoder
         self.encoder: Encoder = ENCODERS[encoder].make()
         with torch.device("meta"):

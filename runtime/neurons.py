@@ -96,8 +96,8 @@ def learnt(neuron: Neuron, name: str, tensors: Mapping[str, Tensor]) -> Neuron:
 
 
 def parameter_shapes(attrs: Mapping[str, Attr]) -> dict[str, Shape]:
-    """The tensors that a neuron node of these attributes owns: one element for each number it learns."""
-    return {name: (1,) for key, name in zip(LEARNT, (DECAY, THRESHOLD), strict=True) if attrs.get(key)}
+    """The tensors that a neuron node of these attributes owns: a scalar for each number it learns."""
+    return {name: () for key, name in zip(LEARNT, (DECAY, THRESHOLD), strict=True) if attrs.get(key)}
 
 
 def step(u: Tensor, fired: Tensor, x: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
@@ -217,16 +217,16 @@ class SpikingNeuron(nn.Module):
         super().__init__()
         self.neuron, self.time_steps, self.repeats = neuron, time_steps, repeats
         for name, value in neuron.parameters().items():
-            self.register_parameter(name, nn.Parameter(torch.full((1,), value)))
+            self.register_parameter(name, nn.Parameter(torch.tensor(value)))
 
     @property
     def decay(self) -> Tensor | float:
-        """The decay in force, a Tensor (1,) if it is learnt."""
+        """The decay in force, a scalar Tensor if it is learnt."""
         return self.get_parameter(DECAY).sigmoid() if self.neuron.learn_decay else self.neuron.decay
 
     @property
     def v_threshold(self) -> Tensor | float:
-        """The threshold in force, a Tensor (1,) if it is learnt."""
+        """The threshold in force, a scalar Tensor if it is learnt."""
         return self.get_parameter(THRESHOLD).exp() if self.neuron.learn_threshold else self.neuron.v_threshold
 
     def forward(self, x: Tensor) -> Tensor:

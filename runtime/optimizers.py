@@ -34,6 +34,8 @@ OPTIMIZERS: dict[str, Make] = {"sgd": _sgd, "adam": _adam, "adamw": _adamw}
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: Optimizer) -> optim.Optimizer:
     """The optimiser of a recipe over ``parameters``, with weight decay on all of them or on those that are no vectors.
 
+    Scalars, which are what neurons learn, never decay: 0 means nothing to them.
+
     Raises:
         UserError: if the settings do not go together.
     """
@@ -41,7 +43,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: Optimizer) -> o
         problem = f"optimizer.nesterov goes with sgd and a momentum, not with {settings.name} and {settings.momentum:g}"
         raise UserError(problem, hint="Set optimizer.nesterov=false.")
     kept = [parameter for parameter in parameters if parameter.requires_grad]
-    decayed = [p for p in kept if settings.decay_norm_and_bias or p.dim() > 1]
-    spared = [p for p in kept if not settings.decay_norm_and_bias and p.dim() <= 1]
+    least = 1 if settings.decay_norm_and_bias else 2
+    decayed, spared = [p for p in kept if p.dim() >= least], [p for p in kept if p.dim() < least]
     groups: list[Group] = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": spared, "weight_decay": 0.0}]
     return OPTIMIZERS[settings.name]([group for group in groups if group["params"]], settings)

@@ -66,7 +66,7 @@ def learned_multi_step(x: Tensor, decay: Tensor, v_threshold: Tensor, *, hard: b
     """Spikes (T, ...) for the currents ``x`` (T, ...), from zero potential; half-precision currents add up in float32.
 
     Args:
-        decay, v_threshold: one element each; gradients reach them.
+        decay, v_threshold: scalars; gradients reach them.
         hard: whether a spike takes all the potential, or ``v_threshold`` of it.
         slope, width: the surrogate, see :mod:`idsnn_convert.runtime.surrogates`.
     """

@@ -48,10 +48,14 @@ class Run(_Section):
 
 
 class Network(_Section):
-    """What to change of the checkpoint's network; nothing where None."""
+    """What to change of the checkpoint's network; nothing where None.
+
+    ``readout``: see :class:`idsnn_convert.runtime.readout.Readout`; ``readout_decay`` is the membrane's, 1 without leak."""
 
     time_steps: Count | None = None
     encoder: Literal["direct", "poisson"] | None = None
+    readout: Literal["mean", "membrane"] | None = None
+    readout_decay: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class Neurons(_Section):

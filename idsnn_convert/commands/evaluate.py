@@ -14,10 +14,11 @@ EXAMPLES = """\b
 Examples:
   idsnn evaluate resnet32.th --data cifar10:DIR
   idsnn evaluate run/best.safetensors --data cifar10:DIR -T 2 --limit 1000
+  idsnn evaluate run/best.safetensors --data cifar10:DIR --early-exit 0.9
 """
 
 SECTIONS = {
-    "What to measure": ("data", "limit", "time_steps", "normalisation"),
+    "What to measure": ("data", "limit", "time_steps", "early_exit", "details", "normalisation"),
     "How to run": ("device", "compiled"),
     "What the teacher is": options.TEACHER,
 }
@@ -29,13 +30,23 @@ SECTIONS = {
 @options.normalisation
 @click.option("-T", "--time-steps", type=click.IntRange(1), metavar="N", help="Of a student.  [default: the checkpoint's]")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N test images.")
+@click.option(
+    "--early-exit",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="CONFIDENCE",
+    help="What a student gives that stops once its softmax reaches this.",
+)
+@click.option("--details", is_flag=True, help="Also early exits, firing rates of each layer, and accuracy of each class.")
 @options.arch
 @options.input_size
 @options.device
 @options.compiled
 @options.as_json
-def command(file: Path, data: str, as_json: bool, **choices: Any) -> None:
+def command(file: Path, data: str, early_exit: float | None, details: bool, as_json: bool, **choices: Any) -> None:
     """Measure the accuracy of the student or teacher in FILE on the test images of a data set.
+
+    A student's accuracy after 1, 2, ... T steps and with every early exit comes out of one pass over all T steps, for no
+    step depends on a later one. A layer that hardly fires is flagged dead, one that nearly always fires saturated.
 
     A teacher's file does not say how its images were normalised, but its first batch norm remembers: the known
     normalisation whose images give the mean and variance stored there is taken. The best three are told on stderr.
@@ -45,10 +56,21 @@ def command(file: Path, data: str, as_json: bool, **choices: Any) -> None:
     """
     from idsnn_convert.learn import evaluate_file
     from idsnn_convert.report.data import described_evaluation
+    from idsnn_convert.report.evaluation import described_details, print_details, print_exit
     from idsnn_convert.report.progress import counting, tell
     from idsnn_convert.report.terminal import print_evaluation
     from idsnn_convert.report.text import print_json
+    from idsnn_convert.runtime.details import DetailedEvaluation
 
+    asked: dict[str, Any] = {"early_exit": early_exit, "details": details, **choices}
     with counting("evaluating") as progress:
-        found, chosen = evaluate_file(file, data, progress=progress, told=tell, **choices)
-    print_json(described_evaluation(found, chosen)) if as_json else print_evaluation(found, chosen.normalisation.name)
+        found, chosen = evaluate_file(file, data, progress=progress, told=tell, **asked)
+    detailed = found if isinstance(found, DetailedEvaluation) else None
+    if as_json:
+        print_json({**described_evaluation(found, chosen), **(described_details(detailed) if detailed else {})})
+        return
+    print_evaluation(found, chosen.normalisation.name)
+    if detailed and early_exit is not None:
+        print_exit(detailed, early_exit)
+    if detailed and details:
+        print_details(detailed)

@@ -102,6 +102,8 @@ def described_evaluation(found: Evaluation, chosen: Normalised) -> dict[str, Any
         "images": found.images,
         "seconds": found.seconds,
         "top1_per_step": list(found.top1_per_step),
+        "top5": found.top5,
+        "top5_per_step": list(found.top5_per_step),
         "normalisation": chosen.normalisation.name,
         "normalisation_mean": list(chosen.normalisation.mean),
         "normalisation_std": list(chosen.normalisation.std),

@@ -141,10 +141,11 @@ def print_teacher(facts: Mapping[str, Any]) -> None:
 def print_evaluation(found: Evaluation, normalisation: str) -> None:
     """What ``idsnn evaluate`` measured."""
     out = console()
-    out.print(f"[bold]top-1 {found.top1:.2f} %[/], loss {found.loss:.4f}")
-    if len(found.top1_per_step) > 1:
-        steps = ", ".join(f"T={t} {top1:.2f}" for t, top1 in enumerate(found.top1_per_step, 1))
-        paragraph(steps, "after fewer steps: ")
+    top5 = "" if found.top5 is None else f"top-5 {found.top5:.2f} %, "
+    out.print(f"[bold]top-1 {found.top1:.2f} %[/], {top5}loss {found.loss:.4f}")
+    for label, per_step in (("after fewer steps: ", found.top1_per_step), ("             top-5: ", found.top5_per_step)):
+        if len(per_step) > 1:
+            paragraph(", ".join(f"T={t} {share:.2f}" for t, share in enumerate(per_step, 1)), label)
     rate = f"{found.images_per_second:,.0f} images/s"
     paragraph(f"{found.images:,} images, {normalisation} normalisation, {found.seconds:.1f} s ({rate})")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from idsnn_convert import runtime
 from idsnn_convert.runtime.checkpoint import FORMAT_VERSION, KEY, Checkpoint, is_checkpoint, read, save
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph
+from idsnn_convert.runtime.readout import Readout
 from tests.graphs import random_tensors
 
 
@@ -44,6 +46,14 @@ def test_round_trip(checkpoint: Checkpoint, written: Path) -> None:
     assert again.graph == checkpoint.graph
     assert list(again.tensors) == list(checkpoint.tensors)
     assert all(torch.equal(again.tensors[name], checkpoint.tensors[name]) for name in checkpoint.tensors)
+
+
+def test_a_readout_is_kept_and_the_mean_adds_nothing(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    assert "readout" not in checkpoint.metadata()
+    save(tmp_path / "leaky", replace(checkpoint, readout=Readout("membrane", 0.5)))
+    assert read(tmp_path / "leaky").readout == runtime.load(tmp_path / "leaky").readout == Readout("membrane", 0.5)
+    with pytest.raises(UserError, match="unknown readout 'vote'"):
+        read(rewritten(tmp_path / "leaky", lambda data: data["readout"].update(kind="vote") or json.dumps(data)))
 
 
 def test_equal_content_gives_equal_bytes(checkpoint: Checkpoint, written: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from idsnn_convert.runtime.evaluate import Evaluation, check_fits, evaluate
 from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.network import SpikingNetwork, build
 from idsnn_convert.runtime.normalisation import KNOWN
+from idsnn_convert.runtime.readout import Readout
 from tests import graphs
 
 NONE = KNOWN["none"]
@@ -58,6 +59,30 @@ def test_each_prefix_of_the_steps_is_scored_by_its_mean() -> None:
     assert found.top1_per_step == (100, 50, 50)
     assert found.top1 == 50
     assert found.loss == pytest.approx((math.log1p(math.exp(-7 / 3)) + math.log1p(math.exp(0.5 / 3))) / 2)
+
+
+def test_the_first_five_by_hand() -> None:
+    # Of six classes the label is the highest, the fifth and the sixth; at step 1 all are alike but class 5 of image 2.
+    rows = [[[0.0] * 6, [6.0, 5, 4, 3, 2, 1]], [[0.0] * 6, [6.0, 5, 4, 3, 2, 1]], [[0.0] * 5 + [1], [6.0, 5, 4, 3, 2, 0]]]
+    found = evaluate(Table(rows), pixels([0, 1, 2], [0, 4, 5]), NONE)
+    assert found.top5_per_step[-1] == found.top5 == pytest.approx(100 * 2 / 3)
+    assert found.top1 == pytest.approx(100 / 3)
+
+
+def test_five_classes_have_no_top5() -> None:
+    found = evaluate(Table([[0.0, 1.0]]), pixels([0], [1]), NONE)
+    assert found.top5 is None
+    assert found.top5_per_step == ()
+
+
+def test_the_networks_own_readout_counts(tiny_spiking_graph: Graph) -> None:
+    tensors, leaky = graphs.random_tensors(tiny_spiking_graph), Readout("membrane", 0.3)
+    network = SpikingNetwork(tiny_spiking_graph, tensors, 4, readout=leaky)
+    seen: list[Tensor] = []
+    evaluate(network, noise(60), NONE, measures=[lambda answers, labels: seen.append(answers)])
+    with torch.no_grad():
+        logits = network.eval()(NONE(noise(60).images))
+    torch.testing.assert_close(seen[0], leaky.after_each_step(logits))
 
 
 def test_a_prefix_is_what_fewer_steps_give(tiny_spiking_graph: Graph) -> None:

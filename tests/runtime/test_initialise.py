@@ -13,6 +13,7 @@ from idsnn_convert.runtime.graph import Attr, Graph, Node
 from idsnn_convert.runtime.initialise import V_THRESHOLD, fresh_tensors, prepared
 from idsnn_convert.runtime.neurons import Neuron, checked
 from idsnn_convert.runtime.ops import check, tensor_shapes
+from idsnn_convert.runtime.readout import Readout
 from idsnn_convert.runtime.recipe import Recipe, load_recipe
 
 WINDOW: dict[str, Attr] = {"kernel": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1, "bias": True}
@@ -146,12 +147,21 @@ def test_a_recipe_lets_neurons_learn_from_where_they_stand() -> None:
 
 def test_what_neurons_learnt_is_kept_when_they_stop_learning() -> None:
     learning = prepared(converted(), load_recipe("idsnn", ['neuron.learn=["v_threshold"]']))
-    moved = {**learning.tensors, "lif1.log_threshold": torch.tensor([math.log(0.9)])}
+    moved = {**learning.tensors, "lif1.log_threshold": torch.tensor(math.log(0.9))}
     after = prepared(learning.with_tensors(moved), load_recipe("idsnn", ["neuron.learn=[]"]))
     assert list(after.tensors) == list(tensor_shapes(network()))
     assert [row["v_threshold"] for row in after.neurons] == pytest.approx([0.9, 0.7])
     again = prepared(learning.with_tensors(moved), load_recipe("idsnn", ["neuron.v_threshold=0.4"]))
     assert [row["v_threshold"] for row in again.neurons] == pytest.approx([0.4, 0.4])
+
+
+def test_a_recipe_chooses_the_readout() -> None:
+    leaky = prepared(converted(), load_recipe("idsnn", ["network.readout=membrane", "network.readout_decay=0.5"]))
+    assert leaky.readout == Readout("membrane", 0.5)
+    assert prepared(leaky, Recipe()).readout == Readout("membrane", 0.5)
+    assert prepared(leaky, load_recipe("idsnn", ["network.readout=mean"])).readout == Readout()
+    with pytest.raises(UserError, match="has no leak"):
+        prepared(converted(), load_recipe("idsnn", ["network.readout_decay=0.5"]))
 
 
 def test_integrate_and_fire_has_no_decay() -> None:

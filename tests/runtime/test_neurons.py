@@ -150,7 +150,7 @@ def test_one_number_can_be_learnt_alone(key: str) -> None:
 
 
 def test_what_was_learnt_is_read_from_the_tensors() -> None:
-    found = learnt(LEARNING, "lif", {"lif.decay_logit": torch.tensor([0.0]), "lif.log_threshold": torch.tensor([0.0])})
+    found = learnt(LEARNING, "lif", {"lif.decay_logit": torch.tensor(0.0), "lif.log_threshold": torch.tensor(0.0)})
     assert (found.decay, found.v_threshold) == (0.5, 1.0)
     assert learnt(Neuron(), "lif", {}) == Neuron()
 

@@ -56,6 +56,12 @@ def test_decay_reaches_all_or_matrices_alone(name: str) -> None:
     assert torch.equal(once[0.5].bias, once[0.0].bias)
 
 
+def test_scalars_never_decay() -> None:
+    scalar, vector = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.ones(3))
+    groups = make_optimizer([scalar, vector], Optimizer(weight_decay=0.5)).param_groups
+    assert [(group["params"], group["weight_decay"]) for group in groups] == [([vector], 0.5), ([scalar], 0.0)]
+
+
 def test_adamw_decays_the_weight_itself() -> None:
     settings = {"lr": 0.1, "weight_decay": 0.5}
     plain, decayed = stepped(Optimizer(name="adamw", lr=0.1, weight_decay=0.0)), stepped(Optimizer(name="adamw", **settings))

@@ -12,7 +12,7 @@ from idsnn_convert.runtime.surrogates import SURROGATES, arctan
 
 
 def number(value: float) -> Tensor:
-    return torch.tensor([value], dtype=torch.float64, requires_grad=True)
+    return torch.tensor(value, dtype=torch.float64, requires_grad=True)
 
 
 def spikes_of(x: Tensor, decay: Tensor, v: Tensor, neuron: Neuron) -> Tensor:
@@ -76,7 +76,7 @@ def test_numbers_that_do_not_move_give_the_fixed_neuron(reset: str) -> None:
 
 def test_half_precision_adds_up_in_float32() -> None:
     x = torch.full((300, 1), 2**-9, dtype=torch.bfloat16)  # in bfloat16 the sum would stick at 1/2
-    spikes = learned_multi_step(x, torch.ones(1), torch.full((1,), 0.55), hard=True, slope=arctan, width=1.0)
+    spikes = learned_multi_step(x, torch.tensor(1.0), torch.tensor(0.55), hard=True, slope=arctan, width=1.0)
     assert spikes.dtype == torch.bfloat16
     assert spikes.sum() == 1
 

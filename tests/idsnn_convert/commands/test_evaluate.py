@@ -119,3 +119,40 @@ def test_real_teachers_need_no_flag(request: pytest.FixtureRequest, teachers_dir
 def test_a_data_set_of_other_classes_is_told(teachers_dir: Path, cifar100_dir: Path) -> None:
     result = run("evaluate", teachers_dir / "resnet20-12fca82f.th", "--data", f"cifar100:{cifar100_dir}")
     assert_told(result, "10 classes", "100")
+
+
+def test_a_student_in_detail(student: Path, fashion: str) -> None:
+    out = files.unwrapped(done("evaluate", student, "--data", fashion, "--early-exit", 0.3, "--details").stdout)
+    assert "early exit at confidence 0.3: top-1 " in out
+    assert "Early exit confidence top-1 % mean T" in out
+    assert "Firing, in percent" in out
+    assert "Classes class top-1 %" in out
+
+
+def test_early_exit_alone_is_one_line(student: Path, fashion: str) -> None:
+    out = done("evaluate", student, "--data", fashion, "--early-exit", 0.5).stdout
+    assert "early exit at confidence 0.5: top-1 " in out
+    assert "Classes" not in out
+
+
+def test_details_as_json(student: Path, fashion: str) -> None:
+    told = json.loads(done("evaluate", student, "--data", fashion, "--details", "--json").stdout)
+    assert sum(map(sum, told["confusion"])) == told["images"]
+    assert [sum(row["images_per_steps"]) for row in told["early_exit"]] == [told["images"]] * 7
+    assert len(told["firing"]) == 7
+    assert told["top5_per_step"][-1] == told["top5"]
+
+
+def test_a_teacher_in_detail(teacher: Path, fashion: str) -> None:
+    out = done("evaluate", teacher, "--data", fashion, "--details").stdout
+    assert "Classes" in out
+    assert "Firing" not in out
+
+
+@pytest.mark.parametrize("confidence", ["0", "1.5", "high"])
+def test_a_confidence_that_is_none(student: Path, fashion: str, confidence: str) -> None:
+    assert_told(run("evaluate", student, "--data", fashion, "--early-exit", confidence), "--early-exit")
+
+
+def test_a_teacher_cannot_stop_early(teacher: Path, fashion: str) -> None:
+    assert_told(run("evaluate", teacher, "--data", fashion, "--early-exit", 0.5), "can stop before its last time step")

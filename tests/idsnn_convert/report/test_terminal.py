@@ -46,8 +46,10 @@ def test_the_mapping_counts_every_tensor(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_an_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
-    print_evaluation(Evaluation(81.5, 0.46, 1000, 2.0, (70.0, 81.5)), "half")
+    print_evaluation(Evaluation(81.5, 0.46, 1000, 2.0, (70.0, 81.5), 99.0, (98.0, 99.0)), "half")
     out = capsys.readouterr().out
+    assert "top-5 99.00 %" in out
+    assert "T=1 98.00, T=2 99.00" in out
     assert "top-1 81.50 %" in out
     assert "T=1 70.00, T=2 81.50" in out
     assert "500 images/s" in out
