@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": "Say what keeps a teacher from converting; look at this machine.",
     "train": "Train a spiking checkpoint, with or without its teacher.",
     "evaluate": "Measure a student's or a teacher's accuracy.",
+    "energy": "Count a student's synaptic operations, and what they cost.",
     "export": "Write a network as ONNX, checked in onnxruntime.",
 }
 """Name of a subcommand (its module in ``idsnn_convert.commands``) -> its line in the overview."""

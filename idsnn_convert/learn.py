@@ -93,7 +93,7 @@ def evaluate_file(
         raise UserError(f"{path} is a teacher; only a spiking network can stop before its last time step")
     split = dataset.test.first(limit)
     check_fits(opened.graph, split)
-    where = _device(device)
+    where = device_named(device)
     chosen = decide_normalisation(opened, dataset, normalisation)
     for line in chosen.lines():
         told(line)
@@ -192,7 +192,7 @@ def train_file(
     taught = None if teacher is None else load_teacher(teacher, arch=arch, input_size=input_size)
     if taught is not None:
         check_fits(taught.graph, dataset.test)
-    where = _device(device)
+    where = device_named(device)
     remembers = taught if taught is not None and start.normalisation is None else start
     chosen = decide_normalisation(remembers, dataset, normalisation)
     for line in chosen.lines():
@@ -221,7 +221,7 @@ def _save(start: Checkpoint, trained: nn.Module, place: Path, record: dict[str, 
     save(place, start.with_tensors(trained.tensors(), normalisation=chosen.normalisation.to_json(), training=record))
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
     """The device of this name; ``auto``: a GPU if there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
