@@ -17,6 +17,7 @@ COMMANDS = {
     "convert": "Turn a trained ResNet into a spiking checkpoint.",
     "inspect": "Show what is in a teacher or a spiking checkpoint.",
     "doctor": "Say what keeps a teacher from converting; look at this machine.",
+    "teach": "Train a teacher: a network without spikes.",
     "train": "Train a spiking checkpoint, with or without its teacher.",
     "evaluate": "Measure a student's or a teacher's accuracy.",
     "energy": "Count a student's synaptic operations, and what they cost.",

@@ -16,6 +16,7 @@ from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
 from idsnn_convert.runtime.data import Dataset, Split, open_dataset
+from idsnn_convert.runtime.data.batches import in_order
 from idsnn_convert.runtime.details import evaluate_in_detail
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation, Progress, check_fits, evaluate
@@ -24,7 +25,7 @@ from idsnn_convert.runtime.initialise import prepared
 from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.measures import THRESHOLDS
 from idsnn_convert.runtime.network import SpikingNetwork, build
-from idsnn_convert.runtime.normalisation import Normalisation, default_for, from_json, parse
+from idsnn_convert.runtime.normalisation import MEASURED, Normalisation, default_for, from_json, measured, parse
 from idsnn_convert.runtime.recipe import Recipe, load_recipe
 from idsnn_convert.runtime.trainer import TrainResult, Watcher, train
 
@@ -54,7 +55,7 @@ class Normalised:
 
 def evaluate_file(
     path: str | Path,
-    data: str,
+    data: str | Dataset,
     *,
     normalisation: str | None = None,
     time_steps: int | None = None,
@@ -71,7 +72,7 @@ def evaluate_file(
     """Top-1, top-5 and loss of the student or teacher in a file on a data set's test images.
 
     Args:
-        data: ``cifar10:DIR`` and the like.
+        data: ``cifar10:DIR`` and the like, or a data set that is open.
         normalisation: overrides what the checkpoint says or the teacher's first batch norm tells.
         time_steps: T for a student; its own by default.
         limit: only the first so many test images.
@@ -120,9 +121,10 @@ def decide_normalisation(opened: Checkpoint | Teacher, dataset: Dataset, overrid
         UserError: if the override is unknown.
     """
     if override is not None:
-        return Normalised(parse(override), "as asked")
-    if isinstance(opened, Checkpoint) and opened.normalisation is not None:
-        return Normalised(from_json(opened.normalisation), "as the checkpoint was trained")
+        return asked_normalisation(override, dataset)
+    if opened.normalisation is not None:
+        kind = "checkpoint" if isinstance(opened, Checkpoint) else "teacher"
+        return Normalised(from_json(opened.normalisation), f"as the {kind} was trained")
     choice = choose_normalisation(opened.graph, opened.tensors, remembered(dataset))
     if choice.best is not None and choice.clear:
         return Normalised(choice.best.normalisation, "the first batch norm remembers it", choice.fits)
@@ -132,6 +134,20 @@ def decide_normalisation(opened: Checkpoint | Teacher, dataset: Dataset, overrid
     # A teacher's own memory, even in doubt, says more than habit.
     reason = "nearest to what the first batch norm remembers, but not beyond doubt; --normalisation overrides"
     return Normalised(choice.best.normalisation, reason, choice.fits)
+
+
+def asked_normalisation(text: str, dataset: Dataset) -> Normalised:
+    """The user's choice: a name, numbers, or ``measured`` on the training images.
+
+    Raises:
+        UserError: if it is unknown.
+    """
+    if text != MEASURED:
+        return Normalised(parse(text), "as asked")
+    images = dataset.train
+    return Normalised(
+        measured(batch.cpu() for batch in images.gather(in_order(images))), f"over {len(images):,} training images"
+    )
 
 
 def remembered(dataset: Dataset) -> Split:
@@ -153,7 +169,7 @@ class Training:
 
 def train_file(
     student: str | Path,
-    data: str,
+    data: str | Dataset,
     out: str | Path,
     *,
     teacher: str | Path | None = None,

@@ -86,6 +86,7 @@ def convert(teacher: Teacher, target: Target, settings: Settings, provenance: Ma
         tensors=tensors,
         time_steps=settings.time_steps,
         encoder=settings.encoder,
+        normalisation=teacher.normalisation,
         mapping=told.mapping(),
         teacher=origin(teacher),
         provenance=dict(provenance),

@@ -206,15 +206,8 @@ def target_for(
     label = target_label(name)
     shape, classes = teacher.input_shape, teacher.classes
     if name == SAME or is_file(name):
-        chosen = {
-            "stem": (stem, "auto"),
-            "downsample": (downsample, "auto"),
-            "width": (width, 1.0),
-            "block": (block, "spiking"),
-        }
-        if changed := [key for key, (value, default) in chosen.items() if value != default]:
-            told = "takes all from the teacher" if name == SAME else "is described by its file"
-            raise UserError(f"target {name} {told}, so its {changed[0]} cannot be chosen", hint=f"Leave out {changed[0]}.")
+        asked = {"stem": (stem, "auto"), "downsample": (downsample, "auto"), "width": (width, 1.0), "block": (block, "spiking")}
+        _refuse_choices(name, **asked)
     if name == SAME:
         return Target(teacher.arch, teacher.graph, {"target": SAME}, same=True)
     if is_file(name):
@@ -224,3 +217,42 @@ def target_for(
     choices: Choices = {"stem": stem, "downsample": kind, "width": width, "block": block}
     spec = target_spec(name, input_shape=shape, classes=classes, **choices)
     return Target(label, _traced(spec).graph, dict(choices))
+
+
+def plain_target(
+    name: str,
+    *,
+    input_shape: Shape,
+    classes: int,
+    stem: str = "auto",
+    downsample: str = "auto",
+    width: float = 1.0,
+) -> Target:
+    """The network ``name`` as an ANN for images of ``input_shape`` (C, H, W): what a teacher is trained from.
+
+    Args:
+        name: a key of :data:`TARGETS`, or a TOML file.
+        downsample: a key of :data:`DOWNSAMPLES`; ``auto`` is how the network was published.
+
+    Raises:
+        UserError: as :func:`target_for`.
+    """
+    if name == SAME:
+        raise UserError(f"{SAME} is no network of its own", hint=f"Known: {', '.join(TARGETS)}; or a TOML file.")
+    label = target_label(name)
+    if is_file(name):
+        _refuse_choices(name, stem=(stem, "auto"), downsample=(downsample, "auto"), width=(width, 1.0))
+        spec = read_target(Path(name), input_shape=input_shape, classes=classes)
+        return Target(spec.name, _traced(spec).graph, {"target": Path(name).name})
+    if downsample == "auto":
+        downsample = "pad" if find_arch(name, "target").pads else "projection"
+    choices: Choices = {"stem": stem, "downsample": downsample, "width": width}
+    spec = target_spec(name, input_shape=input_shape, classes=classes, **choices)
+    return Target(label, _traced(spec).graph, dict(choices))
+
+
+def _refuse_choices(name: str, **chosen: tuple[object, object]) -> None:
+    """Raises UserError if a choice differs from its default: the target's file, or the teacher, says all there is to say."""
+    if changed := [key for key, (value, default) in chosen.items() if value != default]:
+        told = "takes all from the teacher" if name == SAME else "is described by its file"
+        raise UserError(f"target {name} {told}, so its {changed[0]} cannot be chosen", hint=f"Leave out {changed[0]}.")

@@ -40,6 +40,7 @@ class Teacher:
         keys: ``node.slot`` -> the tensor's name in the file.
         unread: names of tensors in the file that the network does not use, each with the reason.
         assumptions: what the file could not tell and was assumed, one sentence each.
+        normalisation: ``{"name", "mean", "std"}`` of the images it was trained on, where the file says so.
     """
 
     path: str
@@ -52,6 +53,7 @@ class Teacher:
     keys: Mapping[str, str]
     unread: Mapping[str, str] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
+    normalisation: Mapping[str, Any] | None = None
 
     @property
     def classes(self) -> int:

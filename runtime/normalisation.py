@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -84,6 +84,9 @@ KNOWN: dict[str, Normalisation] = {
 }
 """The normalisations in common use, by name."""
 
+MEASURED = "measured"
+"""Stands for the mean and deviation of the training images themselves."""
+
 _ANY_CHANNELS = ("half", "none")
 
 
@@ -105,7 +108,7 @@ def parse(text: str) -> Normalisation:
     """
     if text in KNOWN:
         return KNOWN[text]
-    way = f"Give MEANS/DEVIATIONS, such as 0.49,0.48,0.45/0.25,0.24,0.26, or a name: {', '.join(KNOWN)}."
+    way = f"Give MEANS/DEVIATIONS, such as 0.49,0.48,0.45/0.25,0.24,0.26, or a name: {', '.join(KNOWN)}, {MEASURED}."
     if "/" not in text:
         near = get_close_matches(text, KNOWN, n=1)
         raise UserError(f"unknown normalisation {text!r}", hint=f"Did you mean {near[0]!r}? {way}" if near else way)
@@ -116,3 +119,25 @@ def parse(text: str) -> Normalisation:
     if any(abs(value) > 1 for value in (*mean, *std)):
         raise UserError(f"normalisation {text!r}: the numbers are for pixels from 0 to 1", hint="Divide them by 255.")
     return Normalisation(text, mean, std)
+
+
+def measured(batches: Iterable[Tensor]) -> Normalisation:
+    """The mean and deviation of each channel over all pixels of ``batches``, uint8 (B, C, H, W), as ``measured``.
+
+    Sums of whole numbers, so the result does not depend on how the images are batched. A channel of one value gets
+    deviation 1.
+
+    Raises:
+        UserError: if there are no images.
+    """
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for images in batches:
+        pixels = images.double()
+        count += pixels[:, 0].numel()
+        total, squares = total + pixels.sum((0, 2, 3)), squares + pixels.square().sum((0, 2, 3))
+    if not count:
+        raise UserError("there are no images to measure the normalisation of")
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=0).sqrt()
+    std = torch.where(std > 0, std, 255)
+    return Normalisation(MEASURED, tuple((mean / 255).tolist()), tuple((std / 255).tolist()))

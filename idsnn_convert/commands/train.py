@@ -29,21 +29,17 @@ SECTIONS = {
 @click.command("train", cls=Command, sections=SECTIONS, context_settings=SETTINGS, epilog=EXAMPLES)
 @click.argument("student", type=options.PATH)
 @options.data
-@click.option("--out", type=options.PATH, required=True, metavar="RUN", help="The folder of the run.")
+@options.out
 @click.option("--teacher", type=options.PATH, metavar="FILE", help="The trained network to distill from.")
-@click.option(
-    "--recipe",
-    default="idsnn",
-    show_default=True,
-    metavar="NAME|FILE",
-    help="idsnn (the published numbers), idsnn-fast (a few epochs), baseline, init-only, kd-only; or a TOML file.",
+@options.recipe(
+    "idsnn", "idsnn (the published numbers), idsnn-fast (a few epochs), baseline, init-only, kd-only; or a TOML file."
 )
-@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Instead of the recipe's number of epochs.")
-@click.option("--seed", type=click.IntRange(0), metavar="N", help="Instead of the recipe's seed.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.lr=0.1.")
-@click.option("--limit-train", type=click.IntRange(1), metavar="N", help="Only N training images, drawn by the seed.")
+@options.epochs
+@options.seed
+@options.overrides
+@options.limit_train
 @options.normalisation
-@click.option("--resume", is_flag=True, help="Go on where the run in RUN stopped, however it stopped.")
+@options.resume
 @options.arch
 @options.input_size
 @options.device
@@ -68,19 +64,8 @@ def command(
     An epoch of 50,000 CIFAR images takes a spiking resnet20 of 4 time steps 20 minutes on one core. Recipe idsnn asks
     for 200 epochs, idsnn-fast for a few.
     """
+    from idsnn_convert.commands.running import run
     from idsnn_convert.learn import train_file
-    from idsnn_convert.report.data import described_training
-    from idsnn_convert.report.progress import TrainingBar, tell
-    from idsnn_convert.report.terminal import print_training
-    from idsnn_convert.report.text import print_json
-    from idsnn_convert.runtime.stop import Interrupted
 
-    numbers = {"run.epochs": epochs, "run.seed": seed}
-    changes = [f"{key}={value}" for key, value in numbers.items() if value is not None]
-    try:
-        with TrainingBar() as bar:
-            training = train_file(student, data, out, overrides=[*changes, *overrides], watcher=bar, told=tell, **choices)
-    except Interrupted as stop:
-        tell(f"{stop}; the same command with --resume goes on from here")
-        raise click.exceptions.Exit(stop.exit_code) from stop
-    print_json(described_training(training)) if as_json else print_training(training.result)
+    changes = [*options.changed(epochs, seed), *overrides]
+    run(lambda bar, tell: train_file(student, data, out, overrides=changes, watcher=bar, told=tell, **choices), as_json)

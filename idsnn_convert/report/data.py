@@ -76,6 +76,7 @@ def described_teacher(teacher: Teacher) -> dict[str, Any]:
         "tensors": len(teacher.tensors),
         "activations": dict(Counter(str(node.attr("kind")) for node in teacher.graph.of("activation"))),
         "stages": stages(cut, teacher.graph),
+        "normalisation": teacher.normalisation,
         "assumptions": list(teacher.assumptions),
         "cautions": [asdict(caution) for caution in cautions(teacher.graph, cut, teacher.graph)],
         "unread": [{"source": name, "reason": reason} for name, reason in teacher.unread.items()],

@@ -121,6 +121,8 @@ def print_teacher(facts: Mapping[str, Any]) -> None:
     out.print(f"parameters   {facts['parameters']:,} values in {facts['tensors']} tensors")
     kinds = ", ".join(f"{count} {kind}" for kind, count in facts["activations"].items())
     paragraph(f"{sum(facts['activations'].values())} sites ({kinds})", "activations  ")
+    if facts["normalisation"]:
+        out.print(f"normalised   {shown(facts['normalisation']['name'])}, as recorded", markup=False)
     for assumption in facts["assumptions"]:
         paragraph(assumption, "assumed      ")
     for caution in facts["cautions"]:

@@ -12,6 +12,7 @@ import torch
 
 from idsnn_convert.passes.families import Candidate, recognise
 from idsnn_convert.passes.known import trace_known
+from idsnn_convert.passes.load.ann import load_ann
 from idsnn_convert.passes.load.detect import detect, refusal
 from idsnn_convert.passes.load.exported import load_exported
 from idsnn_convert.passes.load.onnx.teacher import load_onnx
@@ -26,6 +27,7 @@ from idsnn_convert.passes.load.weights import dtype_name, usable
 from idsnn_convert.passes.resnet.archs import find_arch
 from idsnn_convert.passes.resnet.module import ResNet
 from idsnn_convert.passes.types import Teacher
+from idsnn_convert.runtime.ann_file import is_ann_file
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph
 
@@ -47,10 +49,16 @@ def _archive(request: Request) -> Teacher:
     return read(request)
 
 
+def _safetensors(request: Request) -> Teacher:
+    """A state dict, or a network that brings its graph."""
+    read = load_ann if is_ann_file(request.path) else _state_dict(read_safetensors, "safetensors")
+    return read(request)
+
+
 LOADERS: dict[str, Callable[[Request], Teacher]] = {
     "torch archive": _archive,
     "legacy torch": _state_dict(read_legacy, "state dict"),
-    "safetensors": _state_dict(read_safetensors, "safetensors"),
+    "safetensors": _safetensors,
     "TorchScript": load_torchscript,
     "exported program": load_exported,
     "ONNX": load_onnx,

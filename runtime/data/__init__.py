@@ -16,8 +16,8 @@ __all__ = ["DATASETS", "Dataset", "Split", "open_dataset"]
 DATASETS: dict[str, Kind] = {"cifar10": CIFAR10, "cifar100": CIFAR100, "fashion-mnist": FASHION_MNIST}
 
 
-def open_dataset(spec: str) -> Dataset:
-    """The data set that ``spec``, ``NAME:FOLDER``, names: ``cifar10:data/cifar-10-batches-bin``.
+def open_dataset(spec: str | Dataset) -> Dataset:
+    """The data set that ``spec``, ``NAME:FOLDER``, names: ``cifar10:data/cifar-10-batches-bin``; one that is open stays.
 
     FOLDER holds the files as published, or the folder of them. Nothing is read before its ``train`` or ``test``
     is asked for, and one does not need the other's files.
@@ -25,6 +25,8 @@ def open_dataset(spec: str) -> Dataset:
     Raises:
         UserError: on an unknown name, a missing folder, or a folder without the files.
     """
+    if isinstance(spec, Dataset):
+        return spec
     name, colon, folder = spec.partition(":")
     if name not in DATASETS:
         near = get_close_matches(name, DATASETS, n=1)

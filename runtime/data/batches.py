@@ -14,7 +14,7 @@ from torch import Tensor
 
 from idsnn_convert.runtime.data.augment import Mix, cutout, draw_mixes, draw_operations, mixed, rand_augment
 from idsnn_convert.runtime.data.crops import cropped, draw_frames
-from idsnn_convert.runtime.data.types import Split
+from idsnn_convert.runtime.data.types import Split, Wanted
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.recipe import Augment
 
@@ -127,6 +127,10 @@ def test_batches(
     device: torch.device | str = "cpu",  # noqa: PT028 - no test, batches of a test split
 ) -> Iterator[Batch]:
     """``split`` in stored order, normalised."""
-    rows = torch.arange(len(split)).split(batch_size)
-    for batch, images in zip(rows, split.gather((batch, None) for batch in rows), strict=True):
-        yield normalisation(images.to(device)), split.labels[batch].to(device)
+    for labels, images in zip(split.labels.split(batch_size), split.gather(in_order(split, batch_size)), strict=True):
+        yield normalisation(images.to(device)), labels.to(device)
+
+
+def in_order(split: Split, batch_size: int = 500) -> Iterator[Wanted]:
+    """All images of ``split`` in stored order, whole, to be gathered."""
+    return ((rows, None) for rows in torch.arange(len(split)).split(batch_size))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.normalisation import KNOWN, Normalisation, candidates, default_for, from_json, parse
+from idsnn_convert.runtime.normalisation import KNOWN, Normalisation, candidates, default_for, from_json, measured, parse
 
 PIXELS = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
 
@@ -90,3 +90,19 @@ def test_parse_takes_a_name_or_numbers() -> None:
 def test_parse_refuses_what_is_neither(text: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
         parse(text)
+
+
+def test_measured_is_the_mean_and_deviation_of_all_pixels_however_they_are_batched() -> None:
+    images = torch.randint(0, 256, (30, 3, 5, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = measured(images.split(7))
+    assert found == measured([images])
+    pixels = images.double() / 255
+    assert found.name == "measured"
+    assert found.mean == pytest.approx(pixels.mean((0, 2, 3)).tolist())
+    assert found.std == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist())
+
+
+def test_a_channel_of_one_value_can_be_normalised_and_no_images_cannot() -> None:
+    assert measured([torch.full((2, 1, 3, 3), 51, dtype=torch.uint8)]) == Normalisation("measured", (0.2,), (1.0,))
+    with pytest.raises(UserError, match="no images to measure"):
+        measured([])

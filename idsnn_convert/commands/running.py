@@ -1,0 +1,25 @@
+"""A training run as a command: its progress, what Ctrl-C does, and what is printed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from idsnn_convert.learn import Training
+from idsnn_convert.report.data import described_training
+from idsnn_convert.report.progress import TrainingBar, tell
+from idsnn_convert.report.terminal import print_training
+from idsnn_convert.report.text import print_json
+from idsnn_convert.runtime.stop import Interrupted
+
+
+def run(train: Callable[[TrainingBar, Callable[[str], None]], Training], as_json: bool) -> None:
+    """Calls ``train`` with a watcher and with what receives lines for the person who waits."""
+    try:
+        with TrainingBar() as bar:
+            training = train(bar, tell)
+    except Interrupted as stop:
+        tell(f"{stop}; the same command with --resume goes on from here")
+        raise click.exceptions.Exit(stop.exit_code) from stop
+    print_json(described_training(training)) if as_json else print_training(training.result)

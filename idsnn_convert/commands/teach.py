@@ -1,0 +1,72 @@
+"""``idsnn teach --arch ARCH --data SET:DIR --out RUN``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from idsnn_convert.cli import SETTINGS, Command
+from idsnn_convert.commands import options
+
+EXAMPLES = """\b
+Examples:
+  idsnn teach --arch resnet34 --data cifar100:DIR --out teacher
+  idsnn-convert teacher/best.safetensors --target resnet18 -o student
+  idsnn train student --teacher teacher/best.safetensors \\
+      --data cifar100:DIR --out run
+"""
+
+SECTIONS = {
+    "What the teacher is": ("arch", "stem", "downsample", "width"),
+    "What to train on": ("data", "limit_train", "normalisation", "out", "resume"),
+    "How to train": ("recipe", "epochs", "seed", "overrides"),
+    "How to run": ("device",),
+}
+
+
+@click.command("teach", cls=Command, sections=SECTIONS, context_settings=SETTINGS, epilog=EXAMPLES)
+@click.option("--arch", required=True, metavar="ARCH", help="resnet18 to resnet152, resnet20, ...; or FILE.toml.")
+@click.option("--stem", metavar="KIND", default="auto", show_default=True, help="cifar (3x3), imagenet (7x7 and pool) or auto.")
+@click.option(
+    "--downsample",
+    metavar="KIND",
+    default="auto",
+    show_default=True,
+    help="Shortcuts that change shape: projection (1x1 convolution), pad (zeros), or auto: as the network was published.",
+)
+@click.option("--width", metavar="FACTOR", type=float, default=1.0, show_default=True, help="Times as many channels.")
+@options.data
+@options.out
+@options.recipe("teacher", "teacher (30 epochs); or a TOML file.")
+@options.epochs
+@options.seed
+@options.overrides
+@options.limit_train
+@options.normalisation
+@options.resume
+@options.device
+@options.as_json
+def command(
+    arch: str,
+    data: str,
+    out: Path,
+    epochs: int | None,
+    seed: int | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    **choices: Any,
+) -> None:
+    """Train a teacher, a network without spikes, from fresh weights: the first step to a spiking network.
+
+    Reads the data. Classes, channels and image size are the data's; images up to 64x64 get a 3x3 stem. Writes into the
+    folder RUN: best.safetensors and last.safetensors, which idsnn-convert, idsnn train --teacher and idsnn evaluate read
+    without being told anything of them; metrics.jsonl (a line an epoch), recipe.toml (every setting), state.safetensors
+    (what --resume needs). Ctrl-C stops it so that it can be resumed; so can a run that was killed.
+    """
+    from idsnn_convert.commands.running import run
+    from idsnn_convert.teach import teach
+
+    changes = [*options.changed(epochs, seed), *overrides]
+    run(lambda bar, tell: teach(arch, data, out, overrides=changes, watcher=bar, told=tell, **choices), as_json)

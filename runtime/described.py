@@ -1,0 +1,139 @@
+"""Safetensors files that say what their tensors are: a graph and more, as JSON under one key of the metadata.
+
+The JSON is canonical (sorted keys, no spaces), so that equal content gives equal bytes. Reading checks everything
+against the graph before a tensor is allocated, and runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from idsnn_convert.runtime import graph as graphs
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.files import replacing
+from idsnn_convert.runtime.graph import Graph
+from idsnn_convert.runtime.ops import check, tensor_shapes
+
+LARGEST = 64 << 20
+"""Most bytes of a description that are read."""
+
+
+class Described(Protocol):
+    @property
+    def graph(self) -> Graph: ...
+
+
+Found = TypeVar("Found", bound=Described)
+
+
+def write(path: Path, key: str, graph: Graph, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Writes the file, all or nothing; ``facts`` are JSON-native.
+
+    Raises:
+        UserError: if the tensors do not fit the graph or the place cannot be written.
+    """
+    _check_tensors(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, graph)
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    with replacing(path) as part:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, {key: text})
+
+
+def carries(path: Path, key: str) -> bool:
+    """Whether the file is a safetensors file with a description under ``key``."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            return 2 <= length <= LARGEST and f'"{key}":'.encode() in file.read(length)
+    except OSError:
+        return False
+
+
+def read(path: Path, key: str, what: str, parse: Callable[[Any], Found], absent: UserError) -> tuple[Found, dict[str, Tensor]]:
+    """What the file says and its tensors, ``node.slot`` -> float32, in graph order.
+
+    Args:
+        what: such a file is, for the message: ``SNN checkpoint``.
+        parse: the description's JSON -> what it says; raises UserError where it contradicts itself.
+        absent: raised if there is no description under ``key``.
+
+    Raises:
+        UserError: if the file is missing, cut short, or its tensors do not fit its graph.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if key not in metadata:
+                raise absent
+            found = _parsed(path, metadata[key], parse)
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            kinds = {name: file.get_slice(name).get_dtype() for name in shapes}
+            _check_tensors(path, shapes, found.graph)
+            if odd := [name for name, kind in kinds.items() if kind != "F32"]:
+                raise UserError(f"{path}: tensor {odd[0]!r} is stored as {kinds[odd[0]]}, not as F32")
+            return found, {name: file.get_tensor(name) for name in tensor_shapes(found.graph)}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is no readable {what}: {error}", hint="Is it such a file, and complete?") from error
+
+
+def _parsed(path: Path, text: str, parse: Callable[[Any], Found]) -> Found:
+    if len(text) > LARGEST:
+        raise UserError(f"{path}: its description is {len(text):,} bytes long; at most {LARGEST:,} are read")
+    try:
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: its description is no valid JSON ({error})") from error
+    try:
+        return parse(data)
+    except UserError as error:
+        raise UserError(f"{path}: {error.problem}", hint=error.hint) from error
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def parsed_head(data: Any, version: int) -> tuple[Graph, dict[str, Any] | None]:
+    """The graph, every node checked, and the normalisation, of a description of this format version.
+
+    Raises:
+        UserError: if it is no object, of another version, or one of the two is wrong.
+    """
+    if not isinstance(data, dict):
+        raise UserError("its description is no JSON object")
+    if data.get("format_version") != version:
+        problem = f"format version {data.get('format_version')!r} is not one this release reads ({version})"
+        raise UserError(problem, hint="Is there a newer idsnn-convert?")
+    graph = graphs.from_json(data.get("graph"))
+    check(graph)
+    normalisation = data.get("normalisation")
+    if normalisation is not None and not isinstance(normalisation, dict):
+        raise UserError(f"normalisation is {normalisation!r:.80}, not an object or null")
+    return graph, normalisation
+
+
+def parsed_objects(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """The objects under ``keys``. Raises UserError if one is missing or something else."""
+    parts = {key: data.get(key) for key in keys}
+    if wrong := [key for key, value in parts.items() if not isinstance(value, dict)]:
+        raise UserError(f"{wrong[0]!r} is missing from its description or no object")
+    return parts
+
+
+def _check_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], graph: Graph) -> None:
+    needed = tensor_shapes(graph)
+    for name in sorted(needed.keys() | shapes.keys()):
+        if name not in shapes:
+            raise UserError(f"{path}: tensor {name!r} is missing; the graph needs it")
+        if name not in needed:
+            raise UserError(f"{path}: tensor {name!r} belongs to no node of the graph")
+        if shapes[name] != needed[name]:
+            raise UserError(f"{path}: tensor {name!r} has shape {shapes[name]}, the graph needs {needed[name]}")

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from idsnn_convert.api import convert
+from idsnn_convert.learn import evaluate_file, train_file
+from idsnn_convert.passes.convert import Settings
+from idsnn_convert.runtime.ann_file import read_ann
+from idsnn_convert.runtime.checkpoint import read
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.normalisation import KNOWN
+from idsnn_convert.runtime.stop import Interrupted
+from idsnn_convert.runtime.trainer import Watcher
+from idsnn_convert.teach import teach
+from tests.idsnn_convert import files
+from tests.runtime.toy import At
+
+SHORT = ("run.epochs=2", "run.batch_size=20", "run.save_minutes=1e-9")
+
+
+def taught(data: str, out: Path, *overrides: str, **more: Any) -> Path:
+    """The best checkpoint of a short run of a small network."""
+    arch = more.pop("arch", "resnet8")
+    return teach(arch, data, out, overrides=[*SHORT, *overrides], **{"width": 0.25, **more}).result.best
+
+
+def test_from_nothing_to_a_trained_student(fashion: str, tmp_path: Path) -> None:
+    """teach, convert, train, evaluate: nothing is said of the teacher, nothing assumed, one normalisation throughout."""
+    best = taught(fashion, tmp_path / "teacher", normalisation="half")
+    place, student = convert(best, "resnet8", tmp_path / "student", settings=Settings(time_steps=2), width=0.25)
+    assert student.normalisation == KNOWN["half"].to_json()
+    assert student.teacher["assumptions"] == []
+    run = train_file(place, fashion, tmp_path / "run", teacher=best, overrides=SHORT, compiled=False)
+    assert read(run.result.last).normalisation == KNOWN["half"].to_json()
+    said: list[str] = []
+    evaluation, chosen = evaluate_file(best, fashion, told=said.append)
+    assert evaluation.images == 24
+    assert chosen.normalisation == KNOWN["half"]
+    assert "half normalisation: as the teacher was trained" in said
+
+
+def test_it_learns_and_records_how(fashion: str, tmp_path: Path) -> None:
+    last = taught(fashion, tmp_path / "run", "optimizer.lr=0.05", "run.epochs=6").with_name("last.safetensors")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["train_loss"] < lines[0]["train_loss"]
+    ann = read_ann(last)
+    assert ann.training["metrics"] == lines[-1]
+    assert ann.training["target"] == {"stem": "auto", "downsample": "pad", "width": 0.25}
+    assert ann.training["recipe"]["optimizer"]["lr"] == 0.05
+    assert ann.normalisation == KNOWN["fashion-mnist"].to_json()
+    assert ann.graph.input_shape == (1, 28, 28)
+
+
+def test_the_seed_draws_the_weights(fashion: str, tmp_path: Path) -> None:
+    still = ("run.epochs=1", "optimizer.lr=1e-9")
+    first = [read_ann(taught(fashion, tmp_path / f"{k}", *still, f"run.seed={seed}")) for k, seed in enumerate((0, 0, 1))]
+    weights = [ann.tensors["conv1.weight"] for ann in first]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.allclose(weights[0], weights[2], atol=1e-3)
+
+
+def test_a_network_described_in_a_file_and_another_stem(fashion: str, tmp_path: Path) -> None:
+    (tmp_path / "net.toml").write_text("depths = [1, 1]\nwidths = [4, 6]\n")
+    one = {"run": "run.epochs=1"}
+    described = taught(fashion, tmp_path / "a", *one.values(), arch=str(tmp_path / "net.toml"), width=1.0)
+    assert read_ann(described).arch == "net"
+    wide = read_ann(taught(fashion, tmp_path / "b", *one.values(), arch="resnet18", width=0.0625, stem="imagenet"))
+    assert wide.tensors["conv1.weight"].shape == (4, 1, 7, 7)
+
+
+def test_the_data_may_be_asked_for_the_normalisation(fashion: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    best = taught(fashion, tmp_path / "run", "run.epochs=1", normalisation="measured", told=said.append)
+    recorded = read_ann(best).normalisation
+    assert recorded is not None
+    assert recorded["name"] == "measured"
+    assert recorded["mean"] == [pytest.approx(0.5, abs=0.01)]  # noise of all values alike
+    assert recorded["std"] == [pytest.approx(0.29, abs=0.01)]
+    assert "measured normalisation: over 48 training images" in said
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(fashion: str, tmp_path: Path) -> None:
+    def stop() -> None:
+        raise Interrupted(2)
+
+    watcher: Watcher = At(2, 1, stop)
+    whole = taught(fashion, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        taught(fashion, tmp_path / "stopped", watcher=watcher)
+    resumed = taught(fashion, tmp_path / "stopped", resume=True)
+    one, other = (read_ann(path.with_name("last.safetensors")).tensors for path in (whole, resumed))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"arch": "resnet21"}, "unknown target 'resnet21'\nDid you mean resnet"),
+        ({"arch": "same"}, "same is no network of its own"),
+        ({"arch": "absent.toml"}, "no such file"),
+        ({"stem": "tall"}, "unknown stem 'tall'"),
+        ({"recipe": "idsnn"}, r"distills \(loss\.alpha = 0\.3\), but here the teacher itself is trained"),
+        ({"overrides": ("network.time_steps=3",)}, r"sets network\.time_steps, which a network without spikes"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_written(
+    fashion: str, tmp_path: Path, more: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        teach(data=fashion, out=tmp_path / "run", **{"arch": "resnet8", **more})
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_of_two_sizes_are_kept_apart(tmp_path: Path) -> None:
+    """The students of other data: the network tells classes and channels, and says both."""
+    best = taught(files.data(tmp_path / "data"), tmp_path / "run", "run.epochs=1")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "test.bin").write_bytes(bytes(2 * 3074))
+    with pytest.raises(UserError, match="takes images of 1x28x28, these are 3x32x32"):
+        evaluate_file(best, f"cifar100:{tmp_path / 'c'}")
