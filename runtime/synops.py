@@ -167,7 +167,7 @@ def count(network: SpikingNetwork, batches: Iterable[Batch], progress: Callable[
     images, hits = 0, torch.zeros(steps, dtype=torch.int64)
     try:
         for x, labels in batches:
-            hits += (network(x).cumsum(0).argmax(-1) == labels).sum(1).cpu()
+            hits += (network.readout.after_each_step(network(x)).argmax(-1) == labels).sum(1).cpu()
             images += len(labels)
             progress(images)
     finally:

@@ -17,9 +17,10 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from idsnn_convert.runtime.checkpoint import Checkpoint
+from idsnn_convert.runtime.export.onnx.emitter import Array
 from idsnn_convert.runtime.export.onnx.forms import Subject, alone
 from idsnn_convert.runtime.export.onnx.model import model_of, to_onnx
-from idsnn_convert.runtime.export.onnx.running import Array, Running
+from idsnn_convert.runtime.export.onnx.running import Running
 from idsnn_convert.runtime.export.types import Stage
 from idsnn_convert.runtime.fold import fold
 from idsnn_convert.runtime.graph import Node
@@ -129,17 +130,19 @@ def _whole(exported: Exported, images: Tensor) -> Stage:
     )
     want_logits, want = _run(checkpoint, images, steps)
     logits, spikes = Running(shown, exported.form, checkpoint.graph, exposed=neurons)(images.numpy(), steps)
-    plain, _ = Running(exported.model, exported.form, checkpoint.graph)(images.numpy(), steps)
+    readout = checkpoint.readout
+    plain = Running(exported.model, exported.form, checkpoint.graph).answer(images.numpy(), steps, readout)
+    want_answer, shown_answer = (readout(torch.from_numpy(found)).numpy() for found in (want_logits, logits))
     flips = {name: int((spikes[name] != want[name]).sum()) for name in neurons}
     total, sites = sum(flips.values()), sum(value.size for value in spikes.values())
     first = next((name for name in neurons if flips[name]), None)
-    same = int((plain.mean(0).argmax(-1) == want_logits.mean(0).argmax(-1)).sum())
-    moved = float(np.abs(plain.mean(0) - want_logits.mean(0)).max())
+    same = int((plain.argmax(-1) == want_answer.argmax(-1)).sum())
+    moved = float(np.abs(plain - want_answer).max())
     measured = {"flipped": total, "sites": sites, "first": first, "logits_moved": moved}
     measured |= {"same_answer": same, "images": len(images)}
     fired = f"{total:,} of {sites:,} spikes flipped{f', the first in {first}' if first else ''}; " if sites else ""
     told = f"{fired}logits moved by {moved:.1e} at most; same answer for {same} of {len(images)} images"
-    good = total <= MOST_FLIPS * sites and bool(np.allclose(plain, logits, atol=1e-4))
+    good = total <= MOST_FLIPS * sites and bool(np.allclose(plain, shown_answer, atol=1e-4))
     return Stage("End to end", told, good, measured)
 
 
@@ -155,8 +158,8 @@ def on_images(exported: Exported, batches: Iterable[tuple[Tensor, Tensor]]) -> S
     count = ours = theirs = same = 0
     with torch.inference_mode():
         for images, labels in batches:
-            want = network(images).mean(0).argmax(1)
-            got = torch.from_numpy(running(images.numpy(), steps)[0]).mean(0).argmax(1)
+            want = checkpoint.readout(network(images)).argmax(1)
+            got = torch.from_numpy(running.answer(images.numpy(), steps, checkpoint.readout)).argmax(1)
             count += len(labels)
             ours += int((want == labels).sum())
             theirs += int((got == labels).sum())

@@ -19,7 +19,7 @@ from onnx import GraphProto, TensorProto, ValueInfoProto, helper
 from torch import Tensor
 
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.export.onnx.emitter import Emitter, typed
+from idsnn_convert.runtime.export.onnx.emitter import Array, Emitter, typed
 from idsnn_convert.runtime.export.onnx.operators import emit
 from idsnn_convert.runtime.graph import Graph, Node, Shape
 from idsnn_convert.runtime.network import time_free_nodes
@@ -33,7 +33,11 @@ NEXT = "_next"
 
 @dataclass(frozen=True)
 class Subject:
-    """What is written: a network, its time, and which neurons' spikes are given out besides the logits (for checks)."""
+    """What is written: a network, its time, and which neurons' spikes are given out besides the logits (for checks).
+
+    Attributes:
+        decay: of the readout, 1 for the mean over time; see :class:`idsnn_convert.runtime.readout.Readout`.
+    """
 
     graph: Graph
     tensors: Mapping[str, Tensor]
@@ -41,6 +45,7 @@ class Subject:
     encoder: str
     opset: int
     exposed: tuple[str, ...] = ()
+    decay: float = 1.0
 
 
 def without_time(subject: Subject) -> GraphProto:
@@ -60,7 +65,8 @@ def unrolled(subject: Subject) -> GraphProto:
         writer.write(node)
     classes = subject.graph.output_shape[-1]
     per_step = out.call("Reshape", [writer.result, out.integers([steps, -1, classes])], PER_STEP)
-    given = [typed(_mean(out, per_step), ["batch", classes]), typed(per_step, [steps, "batch", classes])]
+    weights = "" if subject.decay == 1 else out.array("readout", _weights(subject.decay, steps))
+    given = [typed(_answer(out, per_step, weights), ["batch", classes]), typed(per_step, [steps, "batch", classes])]
     shown = [typed(writer.values[name], None) for name in subject.exposed]
     return _graph(out, [_images(subject.graph)], given + shown)
 
@@ -96,7 +102,8 @@ def scan(subject: Subject) -> GraphProto:
     wanted = [f"{state}_end" for state, _ in states] + [PER_STEP, *(f"{name}.spikes" for name in subject.exposed)]
     found = outer.calls("Loop", [TIME_STEPS, "", *starts], wanted, body=inner)[len(states) :]
     classes = graph.output_shape[-1]
-    given = [typed(_mean(outer, found[0]), ["batch", classes]), typed(found[0], [TIME_STEPS, "batch", classes])]
+    weights = "" if subject.decay == 1 else _weights_of_any(outer, subject.decay)
+    given = [typed(_answer(outer, found[0], weights), ["batch", classes]), typed(found[0], [TIME_STEPS, "batch", classes])]
     return _graph(outer, [_images(graph), *taken], given + [typed(name, None) for name in found[1:]])
 
 
@@ -238,10 +245,32 @@ class _Stepper(_Writer):
         return spikes
 
 
-def _mean(emitter: Emitter, per_step: str) -> str:
+def _answer(emitter: Emitter, per_step: str, weights: str) -> str:
+    """The mean over time of (T, B, K), or the sum with ``weights`` (T, 1, 1)."""
+    if weights:
+        weighted = emitter.call("Mul", [per_step, weights], "weighted")
+        return emitter.call("ReduceSum", [weighted, emitter.integers([0])], LOGITS, keepdims=0)
     if emitter.opset >= 18:
         return emitter.call("ReduceMean", [per_step, emitter.integers([0])], LOGITS, keepdims=0)
     return emitter.call("ReduceMean", [per_step], LOGITS, axes=[0], keepdims=0)
+
+
+def _weights(decay: float, steps: int) -> Array:
+    """What each step counts for: decay^(T - t) for t from 1 to T, their sum 1; (T, 1, 1)."""
+    powers = decay ** np.arange(steps - 1, -1, -1, dtype=np.float64)
+    shares: Array = (powers / powers.sum()).astype(np.float32)
+    return shares.reshape(-1, 1, 1)
+
+
+def _weights_of_any(out: Emitter, decay: float) -> str:
+    """The same where T is an input."""
+    zero, one = (out.array(name, np.asarray(value, np.int64)) for name, value in (("zero", 0), ("one", 1)))
+    last = out.call("Sub", [TIME_STEPS, one], "last_step")
+    ages = out.call("Sub", [last, out.call("Range", [zero, TIME_STEPS, one], "steps")], "ages")
+    powers = out.call("Pow", [out.number(decay), out.call("Cast", [ages], "ages_float", to=TensorProto.FLOAT)], "powers")
+    total = out.call("ReduceSum", [powers], "powers_sum", keepdims=0)
+    shares = out.call("Div", [powers, total], "shares")
+    return out.call("Reshape", [shares, out.integers([-1, 1, 1])], "readout")
 
 
 def _images(graph: Graph) -> ValueInfoProto:

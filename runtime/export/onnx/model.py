@@ -14,7 +14,6 @@ from idsnn_convert.runtime.encoders import ENCODERS
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.export.onnx.forms import FORMS, SPIKING_FORMS, Subject
 from idsnn_convert.runtime.fold import fold
-from idsnn_convert.runtime.graph import Graph
 
 OLDEST_OPSET = 17
 NEWEST_OPSET = 23
@@ -52,28 +51,28 @@ def to_onnx(
         problem = f"the {checkpoint.encoder} encoder draws random numbers, which form {form!r} would have to hold"
         raise UserError(problem, hint="Form step takes the encoded images of each step instead.")
     steps = checkpoint.time_steps if time_steps is None else time_steps
+    _demand_writable(opset, checkpoint.tensors)
     graph, tensors = fold(checkpoint.graph, checkpoint.tensors) if folded else (checkpoint.graph, checkpoint.tensors)
     about = {
         "form": form,
         "time_steps": steps,
         "encoder": checkpoint.encoder,
+        "readout": checkpoint.readout.to_json(),
         "normalisation": checkpoint.normalisation,
         "neurons": checkpoint.neurons,
         "teacher": {key: checkpoint.teacher.get(key) for key in ("arch", "sha256")},
     }
-    return model_of(FORMS[form](_subject(graph, tensors, steps, checkpoint.encoder, opset, exposed)), opset, about)
+    subject = Subject(graph, tensors, steps, checkpoint.encoder, opset, exposed, checkpoint.readout.decay)
+    return model_of(FORMS[form](subject), opset, about)
 
 
-def _subject(
-    graph: Graph, tensors: Mapping[str, Tensor], steps: int, encoder: str, opset: int, exposed: tuple[str, ...]
-) -> Subject:
+def _demand_writable(opset: int, tensors: Mapping[str, Tensor]) -> None:
     newest = min(NEWEST_OPSET, defs.onnx_opset_version())
     if not OLDEST_OPSET <= opset <= newest:
         raise UserError(f"opset {opset} cannot be written", hint=f"From {OLDEST_OPSET} to {newest} can.")
     size = sum(tensor.nbytes for tensor in tensors.values())
     if size > LARGEST_BYTES:
         raise UserError(f"its tensors have {size:,} bytes; one ONNX file holds {LARGEST_BYTES:,}")
-    return Subject(graph, tensors, steps, encoder, opset, exposed)
 
 
 def model_of(graph: GraphProto, opset: int, about: Mapping[str, Any] | None = None) -> ModelProto:

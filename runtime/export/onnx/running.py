@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 from onnx import ModelProto
 
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.export.onnx.emitter import Array
 from idsnn_convert.runtime.export.onnx.forms import IMAGES, LOGITS, NEXT, PER_STEP, TIME_STEPS
 from idsnn_convert.runtime.graph import Graph
-
-Array = NDArray[Any]
+from idsnn_convert.runtime.readout import Readout
 
 
 class Running:
@@ -47,6 +46,14 @@ class Running:
             feed[TIME_STEPS] = np.asarray(time_steps, dtype=np.int64)
         logits, *spikes = self._session.run([PER_STEP, *self._shown()], feed)
         return logits, {name: _folded(value, self._form) for name, value in zip(self.exposed, spikes, strict=True)}
+
+    def answer(self, images: Array, time_steps: int, readout: Readout) -> Array:
+        """(B, K): what the model itself gives; of a single step's, ``readout`` makes it."""
+        if self._form == "step":
+            return readout(torch.from_numpy(self(images, time_steps)[0])).numpy()
+        feed = {IMAGES: images} | ({TIME_STEPS: np.asarray(time_steps, np.int64)} if self._form == "scan" else {})
+        found: Array = self._session.run([LOGITS], feed)[0]
+        return found
 
     def _shown(self) -> list[str]:
         return self._results[len(self._results) - len(self.exposed) :]

@@ -15,6 +15,7 @@ from idsnn_convert.runtime.export.onnx import operators
 from idsnn_convert.runtime.export.onnx.check import Exported, on_images, stages
 from idsnn_convert.runtime.export.onnx.forms import SPIKING_FORMS
 from idsnn_convert.runtime.export.onnx.model import to_onnx
+from idsnn_convert.runtime.readout import Readout
 from tests import graphs
 
 GRAPH = graphs.spiking()
@@ -49,6 +50,12 @@ def test_a_network_without_neurons_passes_too() -> None:
     found = list(stages(exported("ann", ann), IMAGES, real()))
     assert [stage.passed for stage in found] == [True] * 4
     assert "spikes" not in found[2].found
+
+
+@pytest.mark.parametrize("form", SPIKING_FORMS)
+def test_a_readout_with_leak_passes_in_every_form(form: str) -> None:
+    leaky = replace(STUDENT, readout=Readout("membrane", 0.5))
+    assert [stage.passed for stage in stages(exported(form, leaky), IMAGES, real())] == [True] * 4
 
 
 def test_encoded_images_stand_for_themselves() -> None:

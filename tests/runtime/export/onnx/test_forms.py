@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from idsnn_convert.runtime.checkpoint import Checkpoint
 from idsnn_convert.runtime.export.onnx.forms import SPIKING_FORMS
 from idsnn_convert.runtime.export.onnx.model import to_onnx
 from idsnn_convert.runtime.neurons import Neuron
+from idsnn_convert.runtime.readout import Readout
 from tests import graphs
 
 STEPS = 3
@@ -95,6 +98,18 @@ def test_in_a_loop_the_number_of_steps_is_free() -> None:
         assert np.allclose(found, want, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["unrolled", "scan"])
+@pytest.mark.parametrize("opset", [17, 18])
+def test_a_leaky_readout_is_part_of_the_model(form: str, opset: int) -> None:
+    checkpoint = replace(student(), readout=Readout("membrane", 0.5))
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+    run = session(to_onnx(checkpoint, form=form, opset=opset))
+    feed = {"images": images.numpy()} | ({"time_steps": np.asarray(STEPS)} if form == "scan" else {})
+    answer, steps = run.run(["logits", "logits_per_step"], feed)
+    assert np.allclose(answer, checkpoint.readout(torch.from_numpy(steps)).numpy(), atol=1e-6)
+    assert not np.allclose(answer, steps.mean(0), atol=1e-3)
+
+
 def test_a_network_without_neurons_has_no_time() -> None:
     graph = graphs.ann()
     tensors = graphs.random_tensors(graph)
@@ -120,8 +135,6 @@ def test_where_a_map_is_flattened_its_size_is_fixed() -> None:
     assert sizes == ["batch", 3, "height", "width"]
     graph = graphs.spiking()
     nodes = [n for n in graph if n.name != "avgpool"]
-    from dataclasses import replace
-
     flat = 8 * 4 * 4
     changed = {
         "flatten": replace(graph["flatten"], inputs=graph["avgpool"].inputs, shape=(flat,)),
