@@ -18,6 +18,7 @@ from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
 from idsnn_convert.runtime.data import Dataset, Split, open_dataset
 from idsnn_convert.runtime.data.batches import in_order
 from idsnn_convert.runtime.details import evaluate_in_detail
+from idsnn_convert.runtime.distributed import joined, own_device
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation, Progress, check_fits, evaluate
 from idsnn_convert.runtime.fingerprint import NormalisationFit, choose_normalisation
@@ -194,6 +195,7 @@ def train_file(
         limit_train: train on so many images only.
         resume: go on where the run in ``out`` stopped.
         arch, input_size: what the teacher is, where its file cannot tell.
+        device: ``auto`` and ``cuda`` are each process's own GPU where torchrun started several.
 
     Raises:
         UserError: if files, data and recipe do not go together.
@@ -208,26 +210,30 @@ def train_file(
     taught = None if teacher is None else load_teacher(teacher, arch=arch, input_size=input_size)
     if taught is not None:
         check_fits(taught.graph, dataset.test)
-    where = device_named(device)
+    where = own_device(device_named(device))
     remembers = taught if taught is not None and start.normalisation is None else start
     chosen = decide_normalisation(remembers, dataset, normalisation)
     for line in chosen.lines():
         told(line)
     passes = (limit_train or len(dataset.train)) * settings.run.epochs * start.time_steps
     network = runtime.network(start, compiled=_compile(compiled, passes, where, told))
-    result = train(
-        network,
-        dataset,
-        settings,
-        Path(out),
-        normalisation=chosen.normalisation,
-        save=lambda trained, place, record: _save(start, trained, place, record, chosen),
-        teacher=None if taught is None else build(taught.graph, taught.tensors),
-        watcher=watcher,
-        limit_train=limit_train,
-        resume=resume,
-        device=where,
-    )
+    with joined(where) as world:
+        if world.size > 1:
+            told(f"{world.size} processes share each batch of {settings.run.batch_size} images")
+        result = train(
+            network,
+            dataset,
+            settings,
+            Path(out),
+            normalisation=chosen.normalisation,
+            save=lambda trained, place, record: _save(start, trained, place, record, chosen),
+            teacher=None if taught is None else build(taught.graph, taught.tensors),
+            watcher=watcher,
+            limit_train=limit_train,
+            resume=resume,
+            device=where,
+            world=world,
+        )
     return Training(result, settings, chosen)
 
 

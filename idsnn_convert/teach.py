@@ -10,6 +10,7 @@ from idsnn_convert.learn import Normalised, Training, asked_normalisation, devic
 from idsnn_convert.passes.targets import plain_target
 from idsnn_convert.runtime.ann_file import AnnFile, save_ann
 from idsnn_convert.runtime.data import Dataset, open_dataset
+from idsnn_convert.runtime.distributed import joined, own_device
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.network import build
@@ -62,27 +63,30 @@ def teach(
     for line in chosen.lines():
         told(line)
     known = {"normalisation": chosen.normalisation.to_json(), "provenance": {"trainer": "idsnn teach", "version": __version__}}
-    result = train(
-        build(target.graph, tensors),
-        dataset,
-        settings,
-        Path(out),
-        normalisation=chosen.normalisation,
-        save=lambda trained, place, record: save_ann(
-            place,
-            AnnFile(
-                target.name,
-                target.graph,
-                {name: trained.state_dict()[name].detach().cpu() for name in tensor_shapes(target.graph)},
-                training={**record, "target": dict(target.settings)},
-                **known,
+    where = own_device(device_named(device))
+    with joined(where) as world:
+        result = train(
+            build(target.graph, tensors),
+            dataset,
+            settings,
+            Path(out),
+            normalisation=chosen.normalisation,
+            save=lambda trained, place, record: save_ann(
+                place,
+                AnnFile(
+                    target.name,
+                    target.graph,
+                    {name: trained.state_dict()[name].detach().cpu() for name in tensor_shapes(target.graph)},
+                    training={**record, "target": dict(target.settings)},
+                    **known,
+                ),
             ),
-        ),
-        watcher=watcher,
-        limit_train=limit_train,
-        resume=resume,
-        device=device_named(device),
-    )
+            watcher=watcher,
+            limit_train=limit_train,
+            resume=resume,
+            device=where,
+            world=world,
+        )
     return Training(result, settings, chosen)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idsnn_convert.runtime.batch_norm import batch_statistics, everyones, world_of
+from idsnn_convert.runtime.distributed import ALONE, World
 from idsnn_convert.runtime.kernels import Kernels, kernels
 from idsnn_convert.runtime.neurons import SpikingNeuron
 
@@ -19,19 +21,20 @@ class _NormNeuron(torch.autograd.Function):
 
     With dY the gradient after norm and add, N = T R, xhat = (x - mean) invstd, g = weight invstd:
     dx = g (dY - sum dY / N - xhat sum(dY xhat) / N) in training, g dY in evaluation;
-    dweight = sum(dY xhat), dbias = sum dY, dresidual = dY.
+    dweight = sum(dY xhat), dbias = sum dY, dresidual = dY. Where several processes share the batch, N and the sums in dx
+    are over all of them.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, mean: Tensor, invstd: Tensor,
-        training: bool, functions: Kernels,
+        training: bool, functions: Kernels, world: World = ALONE,
     ) -> Tensor:  # fmt: skip
         scale = weight * invstd
         added = None if residual is None else residual.detach()  # the compiler must not meet autograd's history
         spikes, code, slopes = functions.forward(x.detach(), scale, bias - mean * scale, added)
         ctx.save_for_backward(x, weight, mean, invstd, code, slopes)
-        ctx.training, ctx.functions, ctx.residual = training, functions, residual is not None
+        ctx.training, ctx.functions, ctx.residual, ctx.world = training, functions, residual is not None, world
         return spikes
 
     @staticmethod
@@ -41,13 +44,13 @@ class _NormNeuron(torch.autograd.Function):
         dy, sum_dy, sum_dy_xhat = ctx.functions.backward(grad.contiguous(), code, slopes, x, mean, invstd)
         scale = weight * invstd
         if ctx.training:
-            n = x.shape[0] * x.shape[1]
-            b = -scale * invstd * sum_dy_xhat / n
-            c = -scale * sum_dy / n - b * mean
+            n, every_dy, every_dy_xhat = everyones(ctx.world, x.shape[0] * x.shape[1], sum_dy, sum_dy_xhat)
+            b = -scale * invstd * every_dy_xhat / n
+            c = -scale * every_dy / n - b * mean
         else:
             b = c = torch.zeros_like(scale)
         dx = ctx.functions.norm_backward(dy, x, scale, b, c)
-        return dx, dy if ctx.residual else None, sum_dy_xhat, sum_dy, None, None, None, None
+        return dx, dy if ctx.residual else None, sum_dy_xhat, sum_dy, *[None] * 5
 
 
 class NormNeuron(nn.Module):
@@ -72,7 +75,7 @@ class NormNeuron(nn.Module):
         mean, invstd = _statistics(norm, x)
         if torch.is_grad_enabled():
             values = (rows, added, norm.weight, norm.bias, mean, invstd)
-            spikes = _NormNeuron.apply(*values, norm.training, functions)  # type: ignore[no-untyped-call]
+            spikes = _NormNeuron.apply(*values, norm.training, functions, world_of(norm))  # type: ignore[no-untyped-call]
         else:
             scale = norm.weight * invstd
             spikes = functions.infer(rows, scale, norm.bias - mean * scale, added)
@@ -93,6 +96,5 @@ def _statistics(norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError("a batch norm without running statistics cannot be fused")
     if not norm.training:
         return running_mean, (running_var + norm.eps).rsqrt()
-    with torch.no_grad():
-        mean, variance = torch.batch_norm_update_stats(x, running_mean, running_var, norm.momentum or 0.0)
-        return mean, (variance + norm.eps).rsqrt()
+    mean, variance = batch_statistics(norm, x)
+    return mean, (variance + norm.eps).rsqrt()

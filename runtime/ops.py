@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from idsnn_convert.runtime import modules
+from idsnn_convert.runtime.batch_norm import BatchNorm2d
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph, Node, Shape
 from idsnn_convert.runtime.neurons import neuron_from_attrs, parameter_shapes
@@ -108,10 +109,7 @@ def _bn_tensors(node: Node) -> dict[str, Shape]:
 
 
 def _bn(node: Node) -> nn.Module:
-    module = nn.BatchNorm2d(node.attr("channels"), node.attr("eps"), node.attr("momentum"), node.attr("affine"))
-    del module.num_batches_tracked  # momentum is fixed, so the count would never be read
-    module.num_batches_tracked = None
-    return module
+    return BatchNorm2d(node.attr("channels"), node.attr("eps"), node.attr("momentum"), node.attr("affine"))
 
 
 def _linear_shape(node: Node, shapes: Shapes) -> Shape:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idsnn_convert.runtime.distributed import ALONE, World
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.recipe import Recipe
@@ -95,14 +96,16 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def snapshot(
-    network: nn.Module, updates: Updates, at: Position, device: torch.device
+    network: nn.Module, updates: Updates, at: Position, device: torch.device, world: World = ALONE
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The run's tensors, by name, and the rest as JSON-native values."""
+    """The run's tensors, by name, and the rest as JSON-native values; each process's chance under its rank."""
     tensors, scale = updates.snapshot()
     tensors |= {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors["random.cpu"] = torch.get_rng_state()
+    drawn = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+        drawn["cuda"] = torch.cuda.get_rng_state(device)
+    for kind, state in drawn.items():
+        tensors |= {f"random.{kind}.{rank}": one for rank, one in enumerate(world.gathered(state))}
     return tensors, {"position": asdict(at), "scale": scale}
 
 
@@ -113,8 +116,11 @@ def restore(
     network: nn.Module,
     updates: Updates,
     device: torch.device,
+    rank: int = 0,
 ) -> Position:
-    """Puts what :func:`snapshot` took back, torch's generators included, and gives the position.
+    """Puts what :func:`snapshot` took back, the chance of process ``rank`` included, and gives the position.
+
+    A process that was not there when it was taken goes on with the chance it has.
 
     Raises:
         UserError: if it was taken of another network.
@@ -128,7 +134,8 @@ def restore(
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
     updates.restore(tensors, facts["scale"])
-    torch.set_rng_state(tensors["random.cpu"])
-    if device.type == "cuda" and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"], device)
+    if (state := tensors.get(f"random.cpu.{rank}")) is not None:
+        torch.set_rng_state(state)
+    if device.type == "cuda" and (state := tensors.get(f"random.cuda.{rank}")) is not None:
+        torch.cuda.set_rng_state(state, device)
     return Position(**facts["position"])

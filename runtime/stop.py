@@ -43,6 +43,11 @@ class StopRequest:
             signal.signal(signum, handler)
         self._before = {}
 
+    @property
+    def signum(self) -> int:
+        """The signal that has come; 0 if none has."""
+        return self._signum or 0
+
     def check(self) -> None:
         """Raises :class:`Interrupted` if a signal has come."""
         if self._signum is not None:

@@ -1,7 +1,8 @@
 """Training: a network, a data set and a recipe in; a run folder with checkpoints and metrics out.
 
 A run repeats bit for bit on the CPU for the same arguments and number of threads, and so does one that was stopped
-or killed at any moment and resumed.
+or killed at any moment and resumed. Several processes (:mod:`idsnn_convert.runtime.distributed`) each take their share of
+every batch; what they learn together is what one alone would learn, up to rounding.
 
 Letters: T time steps, B batch, K classes.
 """
@@ -11,20 +12,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from idsnn_convert.runtime.batch_norm import synchronise
 from idsnn_convert.runtime.data.batches import Batch, batch_count, train_batches
 from idsnn_convert.runtime.data.types import Dataset, Split
+from idsnn_convert.runtime.distributed import ALONE, Lost, World
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation, check_fits, evaluate
 from idsnn_convert.runtime.graph import Graph
+from idsnn_convert.runtime.losses import LossTerms
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.objective import Objective
 from idsnn_convert.runtime.recalibrate import recalibrate
@@ -32,6 +36,7 @@ from idsnn_convert.runtime.recipe import Recipe
 from idsnn_convert.runtime.run_folder import RunFolder, open_run
 from idsnn_convert.runtime.run_state import Position, check_same, identity, restore, snapshot
 from idsnn_convert.runtime.schedule import lr_at
+from idsnn_convert.runtime.sharing import check_shares, pooled
 from idsnn_convert.runtime.stop import Interrupted, StopRequest
 from idsnn_convert.runtime.updates import Updates, micro_batches
 
@@ -82,6 +87,7 @@ class _Run:
     identity: Mapping[str, Any]
     save: Save
     watcher: Watcher | None
+    world: World = ALONE
     at: Position = field(default_factory=Position)
     saved: float = field(default_factory=time.monotonic)
 
@@ -89,10 +95,16 @@ class _Run:
     def batches(self) -> int:
         return batch_count(len(self.train), self.recipe.run.batch_size)
 
+    @property
+    def images_at_hand(self) -> int:
+        """In the batch at hand, all processes' shares together; the last of an epoch may have fewer than the others."""
+        return min(self.recipe.run.batch_size, len(self.train) - self.at.batch * self.recipe.run.batch_size)
+
     def write_state(self) -> None:
         """What the run needs to be resumed from here."""
-        tensors, facts = snapshot(self.network, self.updates, self.at, self.device)
-        self.folder.write_state(tensors, {"identity": self.identity, **facts})
+        tensors, facts = snapshot(self.network, self.updates, self.at, self.device, self.world)
+        if self.world.leads:
+            self.folder.write_state(tensors, {"identity": self.identity, **facts})
         self.saved = time.monotonic()
 
 
@@ -109,6 +121,7 @@ def train(
     limit_train: int | None = None,
     resume: bool = False,
     device: torch.device | str = "cpu",
+    world: World = ALONE,
 ) -> TrainResult:
     """Trains ``network`` in place by ``recipe``, evaluating it on the test split after every epoch.
 
@@ -120,11 +133,13 @@ def train(
         save: writes ``last.safetensors`` after each epoch, ``best.safetensors`` after each with the best accuracy yet.
         teacher: gives logits (B, K); frozen, in eval mode. Needed where ``loss.alpha`` is above 0, else not used.
         limit_train: train on this many images, drawn by the recipe's seed.
-        resume: go on where the run in ``run_dir`` stopped, however it stopped; all else must be as it was.
+        resume: go on where the run in ``run_dir`` stopped, however it stopped; all else must be as it was,
+            but the number of processes: with another one the run goes on with the same batches, not to the same bits.
+        world: the processes that train together. Each is given all arguments; one of them writes ``run_dir``, all read it.
 
     Raises:
-        UserError: if the arguments do not go together, the folder is taken, or the loss becomes NaN or infinite; the
-            last good state and checkpoints are kept then.
+        UserError: if the arguments do not go together, the folder is taken, the loss becomes NaN or infinite, or another
+            process is lost; the last good state and checkpoints are kept then.
         Interrupted: on SIGINT or SIGTERM, after the batch at hand is done and the run can be resumed.
     """
     teacher = _teacher(recipe, teacher)
@@ -137,20 +152,24 @@ def train(
         layout = torch.channels_last if recipe.run.channels_last else torch.preserve_format
         module.to(device, memory_format=layout)  # type: ignore[call-overload]
     images = dataset.train.sample(limit_train, recipe.run.seed)
-    with open_run(run_dir, resume) as folder, StopRequest() as stop, _own_randomness(device, recipe.run.seed):
+    check_shares(world, recipe.run.batch_size, len(images), len(dataset.test))
+    synchronise(network, world)
+    opened = open_run(run_dir, resume) if world.leads else nullcontext(RunFolder(run_dir))
+    with opened as folder, StopRequest() as stop, _own_randomness(device, recipe.run.seed + world.rank):
         run = _Run(
             network=network,
             objective=Objective(network, teacher, recipe.loss, recipe.run.precision),
             updates=Updates(network, recipe, device),
             recipe=recipe,
             train=images.to(device),
-            test=dataset.test,
+            test=world.share(dataset.test),
             normalisation=normalisation,
             device=device,
             folder=folder,
             identity=identity(recipe, dataset.name, len(images), len(dataset.test), normalisation, teacher),
             save=save,
-            watcher=watcher,
+            watcher=watcher if world.leads else None,
+            world=world,
         )
         _begin(run, resume)
         _epochs(run, stop)
@@ -171,15 +190,19 @@ def _teacher(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:
 
 def _begin(run: _Run, resume: bool) -> None:
     """Writes a new run's first state, or brings a stopped run back to where it was."""
-    folder = run.folder
+    folder, world = run.folder, run.world
+    world.wait()  # for the one that opens the folder
     if not resume:
-        folder.write_recipe(run.recipe)
+        if world.leads:
+            folder.write_recipe(run.recipe)
         run.write_state()
         return
     tensors, facts = folder.read_state()
     check_same(folder.path, facts, run.identity)
-    run.at = restore(folder.path, tensors, facts, run.network, run.updates, run.device)
-    folder.keep_metrics(run.at.epoch)
+    run.at = restore(folder.path, tensors, facts, run.network, run.updates, run.device, world.rank)
+    if world.leads:
+        folder.keep_metrics(run.at.epoch)
+    world.wait()  # so that none is still reading when the state is written next
 
 
 def _epochs(run: _Run, stop: StopRequest) -> None:
@@ -190,31 +213,40 @@ def _epochs(run: _Run, stop: StopRequest) -> None:
     except Interrupted:
         run.write_state()
         raise
+    except Lost as error:
+        hint = f"The same command with --resume goes on from {run.folder.state}, written {_ago(run.saved)} ago."
+        raise UserError(f"{error.problem}, after batch {run.at.batch} of epoch {run.at.epoch + 1}", hint=hint) from error
 
 
 def _train_epoch(run: _Run, stop: StopRequest) -> None:
     """The batches of this epoch that are not done yet: loss, gradients, step."""
-    recipe, at = run.recipe, run.at
+    recipe, at, world = run.recipe, run.at, run.world
     every = 1 if run.device.type == "cpu" else BATCHES_PER_LOOK
-    sums = torch.tensor(at.sums, dtype=torch.float64, device=run.device)
+    sums = torch.zeros(len(at.sums), dtype=torch.float64, device=run.device)
     run.network.train()
     began = time.perf_counter()
     for images, labels in _batches(run, at.batch):
-        step = at.epoch * run.batches + at.batch
+        step, count = at.epoch * run.batches + at.batch, run.images_at_hand
         at.lr = lr_at(recipe.schedule, recipe.optimizer.lr, step, run.batches, recipe.run.epochs)
-        for some, theirs in micro_batches(images, labels, recipe.run.accumulate):
+        for some, theirs in micro_batches(images, labels, min(recipe.run.accumulate, count // world.size)):
             logits, terms = run.objective(some, theirs)
-            run.updates.backward(terms.total * (len(theirs) / len(labels)))
-            truth = theirs if theirs.dim() == 1 else theirs.argmax(1)  # the greater share of a mixed image
-            hits = (logits.detach().mean(0).argmax(1) == truth).sum() / len(theirs)
-            sums += len(theirs) * torch.stack((terms.total.detach(), terms.ce, terms.kl, hits, torch.ones_like(hits)))
-        run.updates.step(at.lr, step)
+            run.updates.backward(terms.total * (len(theirs) / count))
+            sums += len(theirs) * _tally(logits.detach(), theirs, terms)
+        run.updates.step(at.lr, step, world)
         at.batch += 1
         if at.batch % every == 0 or at.batch == run.batches:
-            at.sums = sums.tolist()
+            at.sums = [before + new for before, new in zip(at.sums, world.total(sums).tolist(), strict=True)]
             at.train_seconds += time.perf_counter() - began
             _look(run, stop)
             began = time.perf_counter()
+            sums.zero_()
+
+
+def _tally(logits: Tensor, labels: Tensor, terms: LossTerms) -> Tensor:
+    """What the metrics are made of, means over a batch: loss, cross-entropy, KL, right answers, 1."""
+    truth = labels if labels.dim() == 1 else labels.argmax(1)  # the greater share of a mixed image
+    hits = (logits.mean(0).argmax(1) == truth).double().mean()
+    return torch.stack((terms.total.detach(), terms.ce, terms.kl, hits, torch.ones_like(hits)))
 
 
 def _batches(run: _Run, skip: int) -> Iterator[Batch]:
@@ -229,6 +261,8 @@ def _batches(run: _Run, skip: int) -> Iterator[Batch]:
         augment=recipe.augment,
         device=run.device,
         skip=skip,
+        rank=run.world.rank,
+        ranks=run.world.size,
     )
 
 
@@ -240,19 +274,42 @@ def _look(run: _Run, stop: StopRequest) -> None:
     _demand_finite(run, "a weight", nn.utils.get_total_norm(run.network.state_dict().values()).item())
     if run.watcher is not None:
         run.watcher.batch(at.epoch + 1, run.recipe.run.epochs, at.batch, run.batches, at.sums[0] / at.sums[-1])
-    stop.check()
-    if time.monotonic() - run.saved > 60 * run.recipe.run.save_minutes:
+    due = run.world.leads and time.monotonic() - run.saved > 60 * run.recipe.run.save_minutes
+    signum, save = run.world.largest(stop.signum, due)  # all stop and all save, or none
+    if signum:
+        raise Interrupted(int(signum))
+    if save:
         run.write_state()
 
 
 def _finish_epoch(run: _Run, stop: StopRequest) -> None:
     """Evaluates, then writes checkpoints, metrics and state, in an order that a kill between two cannot spoil."""
-    at, folder, average = run.at, run.folder, run.updates.average
-    with stop.at_once():
+    at, average = run.at, run.updates.average
+    with stop.at_once() if run.world.size == 1 else nullcontext():
         tested = _tested(run, run.network)
         averaged = None if average is None else _tested(run, average.network)
     record = _record(run, tested, averaged)
     at.finish_epoch(tested.top1, None if averaged is None else averaged.top1)
+    if run.world.leads:
+        _write_epoch(run, record)
+    run.write_state()
+    if run.watcher is not None:
+        run.watcher.epoch(record)
+
+
+def _tested(run: _Run, network: nn.Module) -> Evaluation:
+    """How good ``network`` is after this epoch, its batch norm statistics measured anew before if the recipe says so."""
+    with _own_randomness(run.device, run.recipe.run.seed + run.world.rank):  # the run's own chance is not touched
+        again = islice(_batches(run, skip=0), run.recipe.run.recalibrate_batches)
+        recalibrate(network, (images for images, _ in again))
+        tested = pooled(evaluate(network, run.test, run.normalisation), run.world)
+    _demand_finite(run, "the loss on the test split", tested.loss)
+    return tested
+
+
+def _write_epoch(run: _Run, record: Mapping[str, Any]) -> None:
+    """The checkpoints and the line of an epoch that is done."""
+    at, folder, average = run.at, run.folder, run.updates.average
     training = {**run.identity, "metrics": record}
     run.save(run.network, folder.last, training)
     if at.best_epoch == at.epoch:
@@ -262,19 +319,6 @@ def _finish_epoch(run: _Run, stop: StopRequest) -> None:
         if at.best_ema_epoch == at.epoch:
             run.save(average.network, folder.best_ema, training)
     folder.append_metrics(record)
-    run.write_state()
-    if run.watcher is not None:
-        run.watcher.epoch(record)
-
-
-def _tested(run: _Run, network: nn.Module) -> Evaluation:
-    """How good ``network`` is after this epoch, its batch norm statistics measured anew before if the recipe says so."""
-    with _own_randomness(run.device, run.recipe.run.seed):  # the run's own chance is not touched
-        again = islice(_batches(run, skip=0), run.recipe.run.recalibrate_batches)
-        recalibrate(network, (images for images, _ in again))
-        tested = evaluate(network, run.test, run.normalisation)
-    _demand_finite(run, "the loss on the test split", tested.loss)
-    return tested
 
 
 def _record(run: _Run, tested: Evaluation, averaged: Evaluation | None) -> dict[str, Any]:
@@ -289,6 +333,7 @@ def _record(run: _Run, tested: Evaluation, averaged: Evaluation | None) -> dict[
         "train_top1_percent": 100 * hits / images,
         "train_seconds": run.at.train_seconds,
         "train_images_per_second": images / run.at.train_seconds,
+        "processes": run.world.size,
         "test_loss": tested.loss,
         "test_top1_percent": tested.top1,
         "test_top1_percent_per_step": list(tested.top1_per_step),
@@ -297,6 +342,10 @@ def _record(run: _Run, tested: Evaluation, averaged: Evaluation | None) -> dict[
     if averaged is not None:
         record |= {"ema_test_loss": averaged.loss, "ema_test_top1_percent": averaged.top1}
     return record
+
+
+def _ago(moment: float) -> str:
+    return f"{(time.monotonic() - moment) / 60:.0f} minutes"
 
 
 def _demand_finite(run: _Run, what: str, *values: float) -> None:

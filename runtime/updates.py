@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from idsnn_convert.runtime.data.batches import Batch
+from idsnn_convert.runtime.distributed import ALONE, World
 from idsnn_convert.runtime.ema import Average
 from idsnn_convert.runtime.optimizers import make_optimizer
 from idsnn_convert.runtime.recipe import Recipe
@@ -39,13 +40,14 @@ class Updates:
         """Adds the gradients of ``loss`` to those that are there."""
         self.scaler.scale(loss).backward()
 
-    def step(self, lr: float, step: int) -> None:
-        """New weights from the gathered gradients, which are gone afterwards; ``step`` were made before.
+    def step(self, lr: float, step: int, world: World = ALONE) -> None:
+        """New weights from the gradients of all processes, which are gone afterwards; ``step`` were made before.
 
         In float16 gradients that overflow are thrown away and the next are scaled by half as much.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        world.add_up(parameter.grad for parameter in self.network.parameters() if parameter.grad is not None)
         if self.clip:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)

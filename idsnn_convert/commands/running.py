@@ -11,15 +11,21 @@ from idsnn_convert.report.data import described_training
 from idsnn_convert.report.progress import TrainingBar, tell
 from idsnn_convert.report.terminal import print_training
 from idsnn_convert.report.text import print_json
+from idsnn_convert.runtime.distributed import leads
 from idsnn_convert.runtime.stop import Interrupted
 
 
 def run(train: Callable[[TrainingBar, Callable[[str], None]], Training], as_json: bool) -> None:
-    """Calls ``train`` with a watcher and with what receives lines for the person who waits."""
+    """Calls ``train`` with a watcher and with what receives lines for the person who waits.
+
+    Of several processes that train together, one speaks.
+    """
+    told = tell if leads() else lambda line: None
     try:
         with TrainingBar() as bar:
-            training = train(bar, tell)
+            training = train(bar, told)
     except Interrupted as stop:
-        tell(f"{stop}; the same command with --resume goes on from here")
+        told(f"{stop}; the same command with --resume goes on from here")
         raise click.exceptions.Exit(stop.exit_code) from stop
-    print_json(described_training(training)) if as_json else print_training(training.result)
+    if leads():
+        print_json(described_training(training)) if as_json else print_training(training.result)

@@ -16,6 +16,10 @@ Examples:
       --data cifar10:DIR --out run
   idsnn train student.safetensors --recipe init-only --epochs 10 \\
       --set optimizer.lr=0.1 --data cifar10:DIR --out run2
+  torchrun --nproc-per-node 4 -m idsnn_convert train \
+      student.safetensors --data cifar10:DIR --out run3 ...
+  torchrun --nproc-per-node 4 -m idsnn_convert train \\
+      student.safetensors --data cifar10:DIR --out run3 ...
 """
 
 SECTIONS = {
@@ -63,6 +67,10 @@ def command(
 
     An epoch of 50,000 CIFAR images takes a spiking resnet20 of 4 time steps 20 minutes on one core. Recipe idsnn asks
     for 200 epochs, idsnn-fast for a few.
+
+    Under torchrun each process takes its share of every batch and of the test images, and statistics of batch norm are
+    those of the whole batch: the result is that of one process up to rounding. Every process reads STUDENT, the teacher,
+    all data and, resuming, RUN; the first one writes. A run may be resumed by another number of processes.
     """
     from idsnn_convert.commands.running import run
     from idsnn_convert.learn import train_file

@@ -37,6 +37,8 @@ def train_batches(
     augment: Augment | None = None,
     device: torch.device | str = "cpu",
     skip: int = 0,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> Iterator[Batch]:
     """One epoch of ``split`` in random order, augmented and normalised; labels float (B, K) if images are mixed.
 
@@ -47,16 +49,17 @@ def train_batches(
 
     Args:
         augment: random crops and flips if not given.
+        rank, ranks: of each batch only every ``ranks``-th image, from ``rank`` on; these are what they are in the whole
+            batch, but for mixing, whose partners are of the same part.
     """
     settings = augment or Augment()
     split, draws = split.to(device), _Draws.of(len(split), batch_size, seed, epoch, settings)
     classes = split.classes or int(split.labels.max()) + 1
-    batches = draws.order.split(batch_size)[skip:]
-    frames = [None] * len(batches) if draws.frames is None else draws.frames.split(batch_size)[skip:]
-    for batch, images in enumerate(split.gather(zip(batches, frames, strict=True)), skip):
-        rows = slice(batch * batch_size, (batch + 1) * batch_size)
-        labels = split.labels[draws.order[rows].to(device)]
-        yield _augmented(images, labels, draws, rows, batch, normalisation, settings, classes)
+    parts = [rows[rank::ranks] for rows in torch.arange(len(split)).split(batch_size)]
+    wanted = [(draws.order[rows], None if draws.frames is None else draws.frames[rows]) for rows in parts[skip:]]
+    for batch, images in enumerate(split.gather(wanted), skip):
+        labels = split.labels[draws.order[parts[batch]].to(device)]
+        yield _augmented(images, labels, draws, parts[batch], batch, normalisation, settings, classes)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def _augmented(
     images: Tensor,
     labels: Tensor,
     draws: _Draws,
-    rows: slice,
+    rows: Tensor,
     batch: int,
     normalisation: Normalisation,
     settings: Augment,

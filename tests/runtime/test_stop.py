@@ -19,7 +19,9 @@ def send(signum: int) -> None:
 def test_a_signal_waits_for_the_check(signum: int, code: int, name: str) -> None:
     with StopRequest() as stop:
         stop.check()
+        assert stop.signum == 0
         send(signum)
+        assert stop.signum == signum
         with pytest.raises(Interrupted, match=f"stopped by {name}") as caught:
             stop.check()
     assert caught.value.exit_code == code

@@ -76,6 +76,18 @@ def test_ctrl_c_stops_a_run_that_can_be_resumed(student: Path, fashion: str) -> 
     assert_told(run(*same, "--epochs", epochs + 1, "--resume"), "run.epochs")
 
 
+def test_two_processes_under_torchrun_report_once(student: Path, fashion: str) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "idsnn_convert"]
+    options = ["train", str(student), "--data", fashion, "--out", "run", "--recipe", "init-only", "--epochs", "1", *SMALL]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([*launcher, *options, "--json"], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["epochs"] == 1
+    assert ended.stderr.count("2 processes share each batch of 16 images") == 1
+    assert ended.stderr.count("epoch   1  loss ") == 1
+    assert json.loads(Path("run/metrics.jsonl").read_text())["processes"] == 2
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
