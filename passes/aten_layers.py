@@ -5,6 +5,7 @@ Each function takes the :class:`Builder`, the :class:`Site` of the call, and the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -90,6 +91,38 @@ def native_batch_norm(b: Builder, site: Site, x: Map, *args: Any) -> tuple[Any, 
     """The decomposed form: (x, weight, bias, mean, var, momentum, eps) -> the map, and statistics nobody reads."""
     *params, momentum, eps = args
     return batch_norm(b, site, x, *params, False, momentum, eps), None, None
+
+
+def group_norm(
+    b: Builder, site: Site, x: Map, groups: int, weight: Param | None = None, bias: Param | None = None,
+    eps: float = 1e-5, *_: object,
+) -> Map:  # fmt: skip
+    if (weight is None) != (bias is None):
+        raise UnsupportedError("this norm has a weight or a bias, but not both", "Give it both, or neither.")
+    affine = {} if weight is None or bias is None else {"weight": weight, "bias": bias}
+    attrs: dict[str, Attr] = {"groups": groups, "channels": x.shape[0], "eps": float(eps), "affine": bool(affine)}
+    return b.add(site, "group_norm", (x,), attrs, affine)
+
+
+def native_group_norm(
+    b: Builder, site: Site, x: Map, weight: Param | None, bias: Param | None, n: Any, c: int, pixels: int, groups: int,
+    eps: float,
+) -> tuple[Any, ...]:  # fmt: skip
+    """The decomposed form; besides the map it gives statistics nobody reads."""
+    return group_norm(b, site, x, groups, weight, bias, eps), None, None
+
+
+def layer_norm(
+    b: Builder, site: Site, x: Map, shape: Sequence[int], weight: Param | None = None, bias: Param | None = None,
+    eps: float = 1e-5, *_: object,
+) -> Map:  # fmt: skip
+    """Over all that a sample has, on one axis (a pooled map's channels): a group norm of one group."""
+    features = math.prod(x.shape)
+    if tuple(shape) != (features,):
+        raise UnsupportedError(
+            f"a layer norm over {tuple(shape)} of a {x.shape} map is not covered", "Use batch norm or group norm."
+        )
+    return reshaped(b, site, group_norm(b, site, reshaped(b, site, x, (features,)), 1, weight, bias, eps), x.shape)
 
 
 def linear(b: Builder, site: Site, x: Map, weight: Param, bias: Param | None = None) -> Map:

@@ -22,7 +22,19 @@ def add(b: Builder, site: Site, x: Any, y: Any, alpha: float = 1) -> Any:
 
 
 def mul(b: Builder, site: Site, x: Any, y: Any) -> Any:
+    if isinstance(y, Map) and not isinstance(x, Map):
+        x, y = y, x
+    if isinstance(x, Map) and isinstance(y, int | float) and y not in (0, 1) and math.isfinite(y):
+        return b.add(site, "scale", (x,), {"factor": float(y)})
     return _joined(b, site, "mul", x, y, neutral=1)
+
+
+def matmul(b: Builder, site: Site, x: Any, y: Any) -> Map:
+    """A matrix times one column: the sum of its columns, weighed. Global context pools so, under a softmax."""
+    if not isinstance(x, Map) or not isinstance(y, Map) or y.shape[1:] != (x.shape[-1], 1) or len(x.shape) != len(y.shape):
+        raise UnsupportedError("a product of two matrices (attention) is not covered", "Use a ResNet without attention.")
+    row = transpose(b, site, y, -1, -2)
+    return sum_(b, site, b.add(site, "mul", (x, row)), -1, keepdim=True)
 
 
 def rsub(b: Builder, site: Site, x: Map, y: Any, alpha: float = 1) -> Map:

@@ -156,7 +156,8 @@ class Builder:
             tensors[name] = tensor.clone() if param.origin in seen else tensor
             seen.add(param.origin)
         origin = {name: param.origin for name, param in owned.items()}
-        return Canonical(graph, tensors, origin)
+        computed = {name: param.computed for name, param in owned.items() if param.computed}
+        return Canonical(graph, tensors, origin, computed)
 
     def _unique(self, base: str) -> str:
         """``base``, changed as little as needed to be a new name that neither contains nor lies in another's path."""

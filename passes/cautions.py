@@ -29,11 +29,19 @@ class Caution:
 
 def cautions(teacher: Graph, blocks: BlockMap, target: Graph) -> tuple[Caution, ...]:
     """Activations that are no ReLU, a kind at a time, what between the blocks of ``teacher`` is no residual block, and the
-    gates that ``target`` keeps."""
+    gates and group norms that ``target`` keeps."""
     sites = teacher.of("activation")
     kinds = [kind for kind in dict.fromkeys(str(site.attr("kind")) for site in sites) if kind != "relu"]
     odd = [_odd_activations(kind, [site for site in sites if site.attr("kind") == kind], len(sites)) for kind in kinds]
-    return (*odd, *(Caution(note) for note in blocks.notes), *_kept_gates(target))
+    return (*odd, *(Caution(note) for note in blocks.notes), *_kept_gates(target), *_kept_norms(target))
+
+
+def _kept_norms(target: Graph) -> list[Caution]:
+    norms = target.of("group_norm")
+    if not norms:
+        return []
+    told = f"group norms that stay: {len(norms)}; each normalises by the statistics of its own image and time step"
+    return [Caution(told, norms[0].name, norms[0].source, "For norms that fold into weights choose resnet18, ... as target.")]
 
 
 def _kept_gates(target: Graph) -> list[Caution]:

@@ -57,6 +57,7 @@ def _avg_pool(m: Any, x: Map) -> Call:
 LAYERS: dict[type[nn.Module], Callable[..., Call]] = {
     nn.Conv2d: _conv,
     nn.BatchNorm2d: _batch_norm,
+    nn.GroupNorm: lambda m, x: ("group_norm", x, m.num_groups, WEIGHT, BIAS, m.eps),
     nn.Linear: lambda m, x: ("linear", x, WEIGHT, BIAS),
     nn.ReLU: lambda m, x: ("relu", x),
     nn.ReLU6: lambda m, x: ("relu6", x),
@@ -79,6 +80,7 @@ LAYERS: dict[type[nn.Module], Callable[..., Call]] = {
     modules.GlobalAvgPool: lambda m, x: ("mean", x, (2, 3), True),
     modules.Add: lambda m, x, y: ("add", x, y),
     modules.Mul: lambda m, x, y: ("mul", x, y),
+    modules.Scale: lambda m, x: ("mul", x, m.factor),
     modules.Complement: lambda m, x: ("rsub", x, 1),
     modules.Concat: lambda m, *maps: ("cat", maps, 1),
     modules.Pad: lambda m, x: ("pad", x, m.pads, m.mode, m.value),

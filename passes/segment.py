@@ -24,6 +24,7 @@ import networkx
 from idsnn_convert.passes.types import Block, BlockMap, Stage
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph, Node, Shape
+from idsnn_convert.runtime.ops import NORMS
 
 _FIRES = ("activation", "neuron")
 
@@ -173,7 +174,7 @@ def _with_shared(graph: Graph, region: _Region) -> _Region:
     if fires.op not in _FIRES or not region.shortcut or not _ends_in_convolution(graph, region):
         return region
     norm = graph[fires.inputs[0]]
-    if norm.op != "batch_norm" or len(graph.users[norm.name]) > 1:
+    if norm.op not in NORMS or len(graph.users[norm.name]) > 1:
         return region
     return replace(region, fork=norm.inputs[0], shared=(norm.name, fires.name))
 
@@ -181,7 +182,7 @@ def _with_shared(graph: Graph, region: _Region) -> _Region:
 def _ends_in_convolution(graph: Graph, region: _Region) -> bool:
     """Whether the last convolution of the branch reaches the join without a batch norm; gates count for nothing."""
     node = next(graph[name] for name in graph[region.join].inputs if name in region.branch)
-    while node.name in region.branch and node.op not in ("conv2d", "batch_norm"):
+    while node.name in region.branch and node.op not in ("conv2d", *NORMS):
         before = [graph[name] for name in node.inputs]  # of a map and what scales it, the map
         node = next((value for value in before if value.shape == node.shape and value.op != "gate"), before[0])
     return node.op == "conv2d" and node.name in region.branch

@@ -173,7 +173,8 @@ def _folded(node: fx.Node, args: Any, kwargs: Any) -> Any:
     """A call on parameters alone, computed now; its result goes by the name of the first."""
     if _packet(node).endswith("_"):
         raise UnsupportedError("it changes a parameter in place", "Use the out-of-place form of that operation.")
-    first = next(leaf for leaf in _leaves([*args, *kwargs.values()]) if isinstance(leaf, Param))
+    parts = [leaf for leaf in _leaves([*args, *kwargs.values()]) if isinstance(leaf, Param)]
+    first, names = parts[0], tuple(dict.fromkeys(name for part in parts for name in part.computed or (part.origin,)))
 
     def tensors(value: Any) -> Any:
         if isinstance(value, list | tuple):
@@ -182,9 +183,14 @@ def _folded(node: fx.Node, args: Any, kwargs: Any) -> Any:
 
     with torch.no_grad():
         result = node.target(*tensors(args), **{key: tensors(value) for key, value in kwargs.items()})  # type: ignore[operator]
+
+    def named(tensor: Tensor) -> Param:
+        view = tensor.untyped_storage().data_ptr() == first.tensor.untyped_storage().data_ptr()
+        return Param(first.origin, tensor, first.computed if view else names)
+
     if isinstance(result, list | tuple):
-        return [Param(first.origin, tensor) for tensor in result]
-    return Param(first.origin, result) if isinstance(result, Tensor) else result
+        return [named(tensor) if isinstance(tensor, Tensor) else tensor for tensor in result]
+    return named(result) if isinstance(result, Tensor) else result
 
 
 def _leaves(values: Any) -> Iterator[Any]:

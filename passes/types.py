@@ -20,11 +20,13 @@ class Canonical:
         tensors: ``node.slot`` -> tensor, exactly the names of :func:`idsnn_convert.runtime.ops.tensor_shapes`.
         origin: ``node.slot`` -> the name the traced module gave that tensor: its state dict's key, or the name of a
             buffer that no state dict holds. What the module computes from its parameters goes by the first one's name.
+        computed: ``node.slot`` -> names of all parameters its tensor is computed from, where it is not one as it stands.
     """
 
     graph: Graph
     tensors: Mapping[str, Tensor]
     origin: Mapping[str, str]
+    computed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,15 @@ class Map:
 
 @dataclass(frozen=True, eq=False)
 class Param:
-    """A parameter or buffer of the traced module and its name there."""
+    """A parameter or buffer of the traced module and its name there.
+
+    Attributes:
+        computed: names of all parameters that ``tensor`` is computed from, where it is not one of them as it stands.
+    """
 
     origin: str
     tensor: Tensor
+    computed: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"the parameter {self.origin!r}"

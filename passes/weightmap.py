@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from idsnn_convert.passes.match import StagePlan, prefix, relative
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph, Node, Shape
-from idsnn_convert.runtime.ops import OPS
+from idsnn_convert.runtime.ops import NORMS, OPS
 
 SHORTCUTS = ("init", "fresh")
 HEADS = ("fresh", "copy")
@@ -142,7 +142,7 @@ def _region(
             kernel = "x".join(map(str, node.attr("kernel")))
             yield name, _Link(aligned.get(name), f"the teacher has no {kernel} convolution at this place", place)
         elif node.op == "batch_norm":
-            yield name, _norm_link(target, node, source, aligned, place)
+            yield name, _norm_link(target, node, mine, source, aligned, place)
 
 
 def _ungated(graph: Graph, names: Sequence[str]) -> list[str]:
@@ -155,14 +155,14 @@ def _ungated(graph: Graph, names: Sequence[str]) -> list[str]:
     return [name for name in names if name in found]
 
 
-def _norm_link(target: Graph, norm: Node, source: Graph, aligned: Mapping[str, Node], place: str) -> _Link:
+def _norm_link(target: Graph, norm: Node, mine: Sequence[str], source: Graph, aligned: Mapping[str, Node], place: str) -> _Link:
     """The source norm that stands to the aligned convolution as ``norm`` stands to its own."""
     before = target[norm.inputs[0]]
-    if before.op == "conv2d":
+    if before.op == "conv2d" and before.name in mine:  # a pre-activated block's first norm may stand right behind the stem
         if before.name not in aligned:
             return _Link(None, "its convolution has no source", place)
         conv = aligned[before.name]
-        found = [source[name] for name in source.users[conv.name] if source[name].op == "batch_norm"]
+        found = [source[name] for name in source.users[conv.name] if source[name].op in NORMS]
         return _Link(found[0] if found else None, _why_no_norm(conv), place)
     convs = _next_convs(target, norm)
     theirs = [_previous_norm(source, aligned[conv.name]) for conv in convs if conv.name in aligned]
@@ -184,11 +184,11 @@ def _next_convs(graph: Graph, norm: Node) -> list[Node]:
 
 
 def _previous_norm(graph: Graph, conv: Node) -> Node | None:
-    """The batch norm right before ``conv``, activations aside."""
+    """The norm right before ``conv``, activations aside."""
     node = graph[conv.inputs[0]]
     while node.op in ("activation", "neuron", "dropout"):
         node = graph[node.inputs[0]]
-    return node if node.op == "batch_norm" else None
+    return node if node.op in NORMS else None
 
 
 def _fresh(target: Graph, names: Sequence[str], place: str, reason: str) -> Iterator[tuple[str, _Link]]:

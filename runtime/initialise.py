@@ -20,7 +20,7 @@ from idsnn_convert.runtime.checkpoint import Checkpoint
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Attr, Graph, Node
 from idsnn_convert.runtime.neurons import checked, learnt
-from idsnn_convert.runtime.ops import OPS, tensor_shapes
+from idsnn_convert.runtime.ops import NORMS, OPS, tensor_shapes
 from idsnn_convert.runtime.readout import Readout
 from idsnn_convert.runtime.recipe import Neurons, Recipe
 
@@ -91,7 +91,7 @@ def fresh_tensors(
     """Name (``node.slot``) -> float32 tensor, in graph order.
 
     Convolutions: normal, deviation sqrt(2 / (C_out k k)) (He et al. 2015, fan out), bias 0. Linear: uniform in
-    +-1 / sqrt(features in), weight and bias, as torch. Batch norm: weight ``batch_norm_weight``, bias 0, mean 0,
+    +-1 / sqrt(features in), weight and bias, as torch. Norms: weight ``batch_norm_weight``, bias 0, mean 0,
     variance 1. Neuron: the decay and threshold of its attributes.
 
     Args:
@@ -118,7 +118,7 @@ def _fresh(
 ) -> Tensor:
     if node.op == "neuron":
         return torch.full(shape, checked(node.attrs).parameters()[slot])
-    if node.op == "batch_norm":
+    if node.op in NORMS:
         values = {"bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
         if slot != "weight":
             return torch.full(shape, values[slot])

@@ -75,6 +75,17 @@ class Mul(nn.Module):
         return first
 
 
+class Scale(nn.Module):
+    """x times a constant."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
 class Complement(nn.Module):
     """1 - x: the spikes a neuron did not fire."""
 

@@ -112,6 +112,23 @@ def _bn(node: Node) -> nn.Module:
     return BatchNorm2d(node.attr("channels"), node.attr("eps"), node.attr("momentum"), node.attr("affine"))
 
 
+def _group_norm_shape(node: Node, shapes: Shapes) -> Shape:
+    channels, groups = node.attr("channels"), node.attr("groups")
+    if shapes[0][0] != channels:
+        raise ValueError(f"its input has {shapes[0][0]} channels, its scale {channels}")
+    if groups < 1 or channels % groups:
+        raise ValueError(f"{groups} groups do not divide {channels} channels")
+    return shapes[0]
+
+
+def _group_norm_tensors(node: Node) -> dict[str, Shape]:
+    return {slot: (node.attr("channels"),) for slot in (("weight", "bias") if node.attr("affine") else ())}
+
+
+def _group_norm(node: Node) -> nn.Module:
+    return nn.GroupNorm(node.attr("groups"), node.attr("channels"), node.attr("eps"), node.attr("affine"))
+
+
 def _linear_shape(node: Node, shapes: Shapes) -> Shape:
     if shapes[0][-1] != node.attr("in_features"):
         raise ValueError(f"its input has {shapes[0][-1]} features, its weight expects {node.attr('in_features')}")
@@ -189,6 +206,9 @@ def _sum_shape(node: Node, shapes: Shapes) -> Shape:
     return (*shapes[0][: dim - 1], *shapes[0][dim:])
 
 
+NORMS = ("batch_norm", "group_norm")
+"""Operations that normalise a map and then scale and shift its channels, by ``weight`` and ``bias``."""
+
 WINDOW = {"kernel": tuple, "stride": tuple, "padding": tuple}
 
 OPS: dict[str, Op] = {
@@ -202,6 +222,14 @@ OPS: dict[str, Op] = {
         _conv_tensors,
     ),
     "batch_norm": Op(1, {"channels": int, "eps": float, "momentum": float, "affine": bool}, _bn_shape, _bn, _bn_tensors),
+    # Normalises each sample, at each time step, by its own statistics; so it cannot be folded into weights.
+    "group_norm": Op(
+        1,
+        {"groups": int, "channels": int, "eps": float, "affine": bool},
+        _group_norm_shape,
+        _group_norm,
+        _group_norm_tensors,
+    ),
     "linear": Op(
         1,
         {"in_features": int, "out_features": int, "bias": bool},
@@ -226,6 +254,8 @@ OPS: dict[str, Op] = {
     "flatten": Op(1, {}, lambda node, shapes: (math.prod(shapes[0]),), lambda node: nn.Flatten(1)),
     "add": Op(None, {}, _broadcast, lambda node: modules.Add()),
     "mul": Op(None, {}, _broadcast, lambda node: modules.Mul()),
+    # A constant factor; it could be folded into the weights of the layers that read it.
+    "scale": Op(1, {"factor": float}, _first, lambda node: modules.Scale(node.attr("factor"))),
     # 1 - x: what an IAND of spikes multiplies by (Fang et al. 2021).
     "complement": Op(1, {}, _first, lambda node: modules.Complement()),
     "concat": Op(None, {}, _concat_shape, lambda node: modules.Concat()),

@@ -16,9 +16,12 @@ from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.types import Block, Canonical, Teacher
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph, Node, Shape
+from idsnn_convert.runtime.ops import NORMS
 
 UNUSED = "the network computes without it"
 NO_BLOCKS = "no residual network"
+SHOWN = 3
+"""How many names a sentence lists."""
 
 
 def traced_teacher(
@@ -53,7 +56,8 @@ def traced_teacher(
         slot: usable(traced.origin[slot], slot.rpartition(".")[2], tensor.cpu()) for slot, tensor in traced.tensors.items()
     }
     kinds = sorted({dtype_name(tensor) for tensor in traced.tensors.values()} - {"float32"})
-    used = set(traced.origin.values())
+    notes = (*notes, *([f"Weights stored as {' and '.join(kinds)} were converted to float32."] if kinds else []))
+    reasons = _unread(traced, stored)
     return Teacher(
         path=path,
         sha256=sha256,
@@ -63,9 +67,31 @@ def traced_teacher(
         graph=traced.graph,
         tensors=tensors,
         keys=dict(traced.origin),
-        unread={key: COUNTER if key.endswith("num_batches_tracked") else UNUSED for key in stored if key not in used},
-        assumptions=(*notes, *([f"Weights stored as {' and '.join(kinds)} were converted to float32."] if kinds else [])),
+        unread=reasons,
+        assumptions=(*notes, *_computed(traced)),
     )
+
+
+def _unread(traced: Canonical, stored: Iterable[str]) -> dict[str, str]:
+    """Names among ``stored`` that no tensor goes by -> why."""
+    used = set(traced.origin.values())
+    parts = {part: traced.origin[slot] for slot, names in traced.computed.items() for part in names}
+    found = {}
+    for key in stored:
+        if key not in used:
+            unused = f"computed into {parts[key]}" if key in parts else UNUSED
+            found[key] = COUNTER if key.endswith("num_batches_tracked") else unused
+    return found
+
+
+def _computed(traced: Canonical) -> list[str]:
+    """That a weight is stored as the network computes it from its parameters, which will not be done anew in training."""
+    names = [traced.origin[slot] for slot in traced.computed]
+    if not names:
+        return []
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    told = "Weights that the network computes from parameters (weight standardisation) were taken as computed"
+    return [f"{told}: {', '.join(names[:SHOWN])}{more}."]
 
 
 def arch_of(graph: Graph) -> str:
@@ -83,7 +109,7 @@ def arch_of(graph: Graph) -> str:
         for name, arch in ARCHS.items():
             theirs = (BLOCKS[arch.block], arch.depths, arch.widths, arch.outputs, arch.groups)
             if theirs == (*counts, depths, widths, outputs, inner[0].attr("groups")):
-                preact = all(graph[block.branch[0]].op == "batch_norm" for block in blocks)
+                preact = all(graph[block.branch[0]].op in NORMS for block in blocks)
                 return f"preact_{name}" if preact else name
     return f"resnet({'-'.join(map(str, depths))})"
 

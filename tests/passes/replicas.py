@@ -203,6 +203,63 @@ class Standardised(nn.Conv2d):
         return F.conv2d(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True), None, 1, 1)
 
 
+class ScaledStandardised(nn.Conv2d):
+    """Standardised over its fan in by a batch norm of the weight, times a gain that is learnt (normalisation-free networks)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, padding=1)
+        self.gain = nn.Parameter(torch.rand(channels) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = self.weight.reshape(1, self.out_channels, -1)
+        weight = F.batch_norm(flat, None, None, weight=(self.gain * 0.1).view(-1), training=True, momentum=0.0)
+        return F.conv2d(x, weight.reshape_as(self.weight), self.bias, 1, 1)
+
+
+class NormFree(nn.Module):
+    """A pre-activated block without norms: constants keep its scale (Brock et al. 2021)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = ScaledStandardised(channels), ScaledStandardised(channels)
+
+    def forward(self, x: Tensor) -> Any:
+        out = self.conv2(F.relu(self.conv1(F.relu(x) * 0.7)))
+        return out.mul_(0.2) + x
+
+
+class GlobalContext(nn.Module):
+    """A branch to which a mean over the pixels is added, weighed by a softmax over them (Cao et al. 2019)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv, self.bn = conv_bn(channels, channels)
+        self.attend, self.fc1 = nn.Conv2d(channels, 1, 1), nn.Conv2d(channels, 4, 1)
+        self.norm, self.fc2 = nn.LayerNorm(4), nn.Conv2d(4, channels, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        out = self.bn(self.conv(x))
+        n, c, h, w = out.shape
+        weights = F.softmax(self.attend(out).reshape(n, 1, h * w), dim=-1).unsqueeze(3)
+        context = torch.matmul(out.reshape(n, c, h * w).unsqueeze(1), weights).view(n, c, 1, 1)
+        context = self.norm(self.fc1(context).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return F.relu(out + self.fc2(F.relu(context)) + x)
+
+
+class GroupNormed(nn.Module):
+    """A pre-activated block with group norm and a projection that reads what the first norm and ReLU give."""
+
+    def __init__(self, cin: int, cout: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(2, cin), nn.GroupNorm(2, cout)
+        self.conv1, self.conv2 = nn.Conv2d(cin, cout, 3, padding=1), nn.Conv2d(cout, cout, 3, padding=1)
+        self.project = nn.Conv2d(cin, cout, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        out = F.relu(self.norm1(x))
+        return self.conv2(F.relu(self.norm2(self.conv1(out)))) + self.project(out)
+
+
 class SpaceToDepth(nn.Module):
     """(N, C, H, W) -> (N, 4 C, H / 2, W / 2), and a SiLU written out."""
 

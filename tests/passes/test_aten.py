@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,8 @@ SAME: dict[str, tuple[tuple[Any, ...], Callable[[Tensor], Tensor], list[str]]] =
     "whole axis": (("slice", 1, 0, 2**63 - 1), lambda x: x, []),
     "padding of nothing": (("pad", [0, 0, 0, 0]), lambda x: x, []),
     "padding with a value": (("constant_pad_nd", [1, 0], 2.0), lambda x: F.pad(x, (1, 0), value=2.0), ["pad"]),
+    "times a constant": (("mul", -0.5), lambda x: x * -0.5, ["scale"]),
+    "group norm without weights": (("group_norm", 2), lambda x: F.group_norm(x, 2), ["group_norm"]),
     "one minus": (("rsub", 1), lambda x: 1 - x, ["complement"]),
     "plus nothing": (("add", 0), lambda x: x, []),
     "times one": (("mul", 1), lambda x: x, []),
@@ -132,6 +135,11 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "stacked last": (("stack", -1), "stack"),
     "new axes": (("expand", (BATCH, 2, 4, 6, 8)), "expands to new axes"),
     "zeros of no batch": (("new_zeros", (3, 4)), "zeros for no batch"),
+    "not a number": (("mul", math.nan), "mul with nan is not covered"),
+    "half a group norm": (("group_norm", 2, Param("p", torch.ones(4))), "but not both"),
+    "groups that do not divide": (("group_norm", 3), "3 groups do not divide 4 channels"),
+    "layer norm at each pixel": (("layer_norm", [8]), r"a layer norm over \(8,\) of a \(4, 6, 8\) map"),
+    "product with a parameter": (("matmul", Param("p", torch.ones(8, 1))), "attention"),
     "two minus": (("rsub", 2), "2 - x is not covered"),
     "wrong channels": (("conv2d", Param("w", torch.ones(2, 3, 1, 1))), "its input has 4 channels"),
 }  # fmt: skip
@@ -142,6 +150,27 @@ def test_what_has_no_exact_form_is_refused(spelled: tuple[Any, ...], reason: str
     with pytest.raises(UnsupportedError, match=reason) as refused:
         one_call(*spelled)
     assert refused.value.advice
+
+
+def test_a_product_of_two_matrices_is_refused_and_one_with_a_column_is_a_weighted_sum() -> None:
+    b = Builder((4, 6, 8))
+    turned = call(b, SITE, "transpose", (b.input, 1, 3), {})
+    with pytest.raises(UnsupportedError, match="product of two matrices"):
+        call(b, SITE, "matmul", (b.input, call(b, SITE, "permute", (turned, (0, 3, 1, 2)), {})), {})
+    column = call(b, SITE, "slice", (call(b, SITE, "permute", (b.input, (0, 1, 3, 2)), {}), 3, 0, 1), {})
+    traced = b.canonical(call(b, SITE, "matmul", (b.input, column), {}))
+    x = torch.randn(3, 4, 6, 8)
+    torch.testing.assert_close(build(traced.graph, {})(x), x @ x.transpose(2, 3)[..., :1])
+
+
+def test_a_layer_norm_over_all_features_is_a_group_norm_of_one_group() -> None:
+    weight, bias = Param("weight", torch.randn(4)), Param("bias", torch.randn(4))
+    b = Builder((4, 1, 1))
+    turned = call(b, SITE, "permute", (b.input, (0, 2, 3, 1)), {})
+    traced = b.canonical(call(b, SITE, "layer_norm", (turned, [4], weight, bias, 1e-3), {}))
+    x = torch.randn(3, 4, 1, 1)
+    expected = F.layer_norm(x.permute(0, 2, 3, 1), [4], weight.tensor, bias.tensor, 1e-3)
+    torch.testing.assert_close(build(traced.graph, traced.tensors)(x), expected)
 
 
 def test_stacking_along_another_axis_than_the_first_is_refused() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from idsnn_convert.passes.cautions import cautions
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.types import BlockMap
-from idsnn_convert.runtime.graph import Graph
+from idsnn_convert.runtime.graph import Attr, Graph
 
 
 def with_kinds(graph: Graph, *kinds: str) -> Graph:
@@ -43,3 +43,11 @@ def test_gates_that_stay_are_counted(tiny_graph: Graph) -> None:
     (told,) = cautions(tiny_graph, segment(tiny_graph), gated)
     assert told.reason.startswith("gates that stay gates: 1 (sigmoid)")
     assert (told.node, told.source) == (site.name, "net.py:9")
+
+
+def test_group_norms_that_stay_are_counted(tiny_graph: Graph) -> None:
+    attrs: dict[str, Attr] = {"groups": 2, "channels": tiny_graph["bn1"].shape[0], "eps": 1e-5, "affine": True}
+    grouped = tiny_graph.with_nodes({"bn1": replace(tiny_graph["bn1"], op="group_norm", attrs=attrs, source="net.py:5")})
+    (told,) = cautions(tiny_graph, segment(tiny_graph), grouped)
+    assert told.reason.startswith("group norms that stay: 1;")
+    assert (told.node, told.source) == ("bn1", "net.py:5")

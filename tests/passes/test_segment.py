@@ -17,7 +17,7 @@ from idsnn_convert.passes.types import BlockMap
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.neurons import Neuron
-from tests.passes.replicas import Calls, Pyramid, Res2, Residual, conv_bn, network
+from tests.passes.replicas import Calls, GroupNormed, Pyramid, Res2, Residual, conv_bn, network
 
 
 def traced(module: nn.Module, size: int = 16) -> Graph:
@@ -83,6 +83,13 @@ def test_a_shared_preactivation_in_front_of_the_first_block_is_not_the_stem() ->
     cut = segment(resnet(block="preact-bottleneck", outputs=(32, 64), after_add="none", projected_entry=True))
     assert cut.stem == ("input", "conv1")
     assert cut.blocks[0].branch[:2] == ("layer1.0.bn1", "layer1.0.relu1")
+
+
+def test_a_shared_preactivation_with_group_norm_belongs_to_its_block() -> None:
+    cut = segment(trace_known(network(GroupNormed(8, 12)), (3, 16, 16)).graph)
+    (block,) = cut.blocks
+    assert block.branch[:2] == ("1.norm1", "1.relu")
+    assert (block.shortcut, block.fork) == (("1.project",), "0.2")
 
 
 def test_a_batch_norm_behind_the_add_is_not_pre_activation() -> None:

@@ -34,6 +34,9 @@ BLOCKS: dict[str, list[nn.Module]] = {
     "pyramid": [replicas.Pyramid(8, 10, 2)],
     "blur": [replicas.Blur(8)],
     "weight computed from its parameter": [nn.BatchNorm2d(8), replicas.Standardised(8, 8, 3)],
+    "weight computed from its parameters, constants": [replicas.NormFree(8)],
+    "global context": [replicas.GlobalContext(8)],
+    "group norm": [replicas.GroupNormed(8, 12)],
     "space to depth, written-out SiLU": [replicas.SpaceToDepth(), *conv_bn(32, 8)],
     "reflect padding": [nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect")],
     "ceil pooling": [nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False)],
@@ -62,7 +65,8 @@ def test_the_graph_computes_what_the_module_computes(blocks: list[nn.Module]) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["one relu layer called twice, in place", "functions, option A", "split", "pyramid", "dropout, in place"]
+    "name",
+    ["one relu layer called twice, in place", "functions, option A", "split", "pyramid", "dropout, in place", "group norm"],
 )
 def test_both_tracers_give_one_graph(name: str) -> None:
     module = network(*BLOCKS[name])
@@ -85,6 +89,14 @@ def test_both_tracers_give_one_graph_of_our_own_networks(changes: dict[str, Any]
     traced = trace(module, (3, 24, 24))
     assert plain(trace_known(module, (3, 24, 24))) == plain(traced)
     assert_equal_outputs(traced, module, 24)
+
+
+def test_a_computed_weight_tells_all_the_parameters_it_is_computed_from() -> None:
+    module = network(replicas.NormFree(8), nn.BatchNorm2d(8))
+    traced = trace(module, (3, 16, 16))
+    assert traced.computed == {f"1.{conv}.conv2d.weight": (f"1.{conv}.weight", f"1.{conv}.gain") for conv in ("conv1", "conv2")}
+    deviation = traced.tensors["1.conv1.conv2d.weight"].flatten(1).std(1, correction=0) / module.get_submodule("1.conv1").gain
+    torch.testing.assert_close(deviation, torch.full((8,), 0.1), rtol=1e-2, atol=0)
 
 
 def test_each_call_of_a_shared_layer_is_a_site_of_its_own() -> None:
@@ -208,17 +220,17 @@ def test_every_refusal_is_told_at_once_with_its_place() -> None:
             x = norm(x)
         return torch.erf(x) * 3
 
-    module = Calls(forward, norms=nn.ModuleList(nn.GroupNorm(1, 3) for _ in range(7)))
+    module = Calls(forward, norms=nn.ModuleList(nn.InstanceNorm2d(3) for _ in range(7)))
     found = unsupported(module, (3, 8, 8))
     assert [refusal.node for refusal in found] == [*(f"norms.{i}" for i in range(7)), "erf"]
-    assert found[0].reason == "group_norm has no canonical form"
+    assert found[0].reason == "instance_norm has no canonical form"
     assert found[0].source.startswith("test_trace.py:")
     with pytest.raises(RefusedError) as told:
         trace(module, (3, 8, 8))
     assert list(told.value.refusals) == found
     lines = told.value.problem.splitlines()
     assert lines[0] == "Calls has 8 calls without a canonical form"
-    assert lines[1].startswith("  group_norm has no canonical form: norms.0 (test_trace.py:")
+    assert lines[1].startswith("  instance_norm has no canonical form: norms.0 (test_trace.py:")
     assert lines[1].endswith(" and 2 more")
     assert lines[2].startswith("  erf has no canonical form: erf (test_trace.py:")
     assert told.value.hint == "Write it with the layers of a ResNet, or leave it out."

@@ -145,6 +145,16 @@ def test_a_folded_batch_norm_is_not_mapped_and_the_reason_says_why() -> None:
     assert found.unused["branch.2.bias"] == "the target's layer has no bias"
 
 
+def test_a_group_norm_gives_its_scale_and_shift_but_has_no_statistics() -> None:
+    ours = network(spec((1,), (12,), block="preact-basic", after_add="none", projected_entry=True)).graph
+    theirs = trace_known(replicas.network(replicas.GroupNormed(8, 12)), (3, 8, 8)).graph
+    found = map_weights(match(segment(ours), segment(theirs)), ours, theirs)
+    norm = {slot: entry(found, f"layer1.0.bn2.{slot}") for slot in ("weight", "bias", "running_mean", "running_var")}
+    assert [norm[slot].source for slot in norm] == ["1.norm2.weight", "1.norm2.bias", None, None]
+    assert norm["running_var"].reason == "the teacher's 1.norm2 has no running_var"
+    assert entry(found, "layer1.0.bn1.weight").source == "1.norm1.weight"
+
+
 def test_status_and_repeats_by_hand() -> None:
     found = mapped(spec(widths=(10, 3)), BASIC)
     wide, narrow = entry(found, "layer1.0.conv1.weight"), entry(found, "layer2.0.conv1.weight")

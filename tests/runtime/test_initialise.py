@@ -79,6 +79,13 @@ def test_norms_and_biases_start_plain() -> None:
     assert {name: fresh[name].unique().tolist() for name in expected} == {name: [value] for name, value in expected.items()}
 
 
+def test_a_group_norm_starts_as_a_batch_norm_does() -> None:
+    attrs: dict[str, Attr] = {"groups": 4, "channels": 64, "eps": 1e-5, "affine": True}
+    graph = network().with_nodes({"bn1": Node("bn1", "group_norm", ("conv1",), attrs, (64, 4, 4))})
+    fresh = fresh_tensors(graph, 0, V_THRESHOLD)
+    assert (fresh["bn1.weight"].unique().tolist(), fresh["bn1.bias"].unique().tolist()) == ([pytest.approx(0.3)], [0])
+
+
 def test_norm_weight_as_given_or_the_next_threshold() -> None:
     graph = network()
     given = fresh_tensors(graph, 0, batch_norm_weight=0.25)

@@ -32,6 +32,16 @@ def test_the_teacher_holds_what_was_traced() -> None:
     assert all(torch.equal(teacher.tensors[name], tensor) for name, tensor in traced.tensors.items())
 
 
+def test_what_weights_are_computed_from_is_said() -> None:
+    made = network(spec())
+    convs = {f"{node.name}.weight": f"{node.name}.weight" for node in made.graph.of("conv2d")}
+    traced = replace(made, computed={slot: (origin, f"{origin}_gain") for slot, origin in convs.items()})
+    teacher = traced_teacher(traced, [*made.origin.values(), "conv1.weight_gain"], **FACTS)
+    assert teacher.unread == {"conv1.weight_gain": "computed into conv1.weight"}
+    (told,) = teacher.assumptions
+    assert "taken as computed: conv1.weight, layer1.0.conv1.weight, layer1.0.conv2.weight and " in told
+
+
 def test_half_precision_is_converted_and_it_is_said() -> None:
     traced = network(spec())
     half = replace(traced, tensors={name: tensor.half() for name, tensor in traced.tensors.items()})
