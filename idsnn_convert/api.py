@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Unpack
 
 from idsnn_convert import __version__
+from idsnn_convert.identify import identified
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.convert import convert as run_passes
 from idsnn_convert.passes.load import load_teacher, teacher_from_module
@@ -18,6 +19,7 @@ from idsnn_convert.passes.load.timm_name import is_timm_name
 from idsnn_convert.passes.targets import Choices, target_for, target_label
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint, is_checkpoint, read, save
+from idsnn_convert.runtime.data import open_dataset
 from idsnn_convert.runtime.errors import UserError
 
 __all__ = ["Settings", "convert", "converted", "load_teacher", "open_file", "teacher_from_module", "weights_file"]
@@ -35,6 +37,7 @@ def convert(
     block: str = "spiking",
     arch: str | None = None,
     input_size: int | None = None,
+    data: str | None = None,
     force: bool = False,
 ) -> tuple[Path, Checkpoint]:
     """Converts the teacher in a file into a spiking checkpoint and writes it.
@@ -50,6 +53,8 @@ def convert(
         width: factor on the target's channels.
         block: its residual blocks: ``spiking``, ``sew-add``, ``sew-and``, ``sew-iand`` or ``ms``.
         arch, input_size: what the teacher is, where its file cannot tell.
+        data: ``cifar10:DIR`` and the like: images by which to tell which network the teacher's tensors are those of, see
+            :func:`idsnn_convert.identify.identified`. Without any the likeliest by names and shapes is taken.
         force: replace ``output`` even if it is something else than an untrained conversion.
 
     Returns:
@@ -62,7 +67,10 @@ def convert(
     path = weights_file(teacher)
     place = Path(f"{path.stem}-{label}.safetensors") if output is None else Path(output)
     _check_place(place, path, force)
+    dataset = None if data is None else open_dataset(data)
     loaded = load_teacher(teacher, arch=arch, input_size=input_size)
+    if dataset is not None:
+        loaded, _ = identified(loaded, dataset)
     choices: Choices = {"stem": stem, "downsample": downsample, "width": width, "block": block}
     checkpoint = converted(loaded, target, settings or Settings(), **choices)
     save(place, checkpoint)

@@ -12,10 +12,11 @@ from torch import nn
 
 from idsnn_convert import runtime
 from idsnn_convert.api import open_file
+from idsnn_convert.identify import identified, remembered
 from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
-from idsnn_convert.runtime.data import Dataset, Split, open_dataset
+from idsnn_convert.runtime.data import Dataset, open_dataset
 from idsnn_convert.runtime.data.batches import in_order
 from idsnn_convert.runtime.details import evaluate_in_detail
 from idsnn_convert.runtime.distributed import joined, own_device
@@ -96,7 +97,11 @@ def evaluate_file(
     split = dataset.test.first(limit)
     check_fits(opened.graph, split)
     where = device_named(device)
-    chosen = decide_normalisation(opened, dataset, normalisation)
+    if isinstance(opened, Teacher):
+        known = None if normalisation is None else asked_normalisation(normalisation, dataset)
+        opened, chosen = read_by(opened, dataset, known, told)
+    else:
+        chosen = decide_normalisation(opened, dataset, normalisation)
     for line in chosen.lines():
         told(line)
     network: nn.Module
@@ -116,7 +121,7 @@ def evaluate_file(
 
 
 def decide_normalisation(opened: Checkpoint | Teacher, dataset: Dataset, override: str | None) -> Normalised:
-    """The user's choice; else the checkpoint's; else what the first batch norm remembers; else the data set's usual one.
+    """The user's choice; else the file's; else what the first batch norm remembers; else the data set's usual one.
 
     Raises:
         UserError: if the override is unknown.
@@ -124,17 +129,39 @@ def decide_normalisation(opened: Checkpoint | Teacher, dataset: Dataset, overrid
     if override is not None:
         return asked_normalisation(override, dataset)
     if opened.normalisation is not None:
-        kind = "checkpoint" if isinstance(opened, Checkpoint) else "teacher"
-        return Normalised(from_json(opened.normalisation), f"as the {kind} was trained")
-    choice = choose_normalisation(opened.graph, opened.tensors, remembered(dataset))
+        return Normalised(from_json(opened.normalisation), "as the file says")
+    choice = choose_normalisation(opened.graph, opened.tensors, remembered(dataset)[0])
     if choice.best is not None and choice.clear:
         return Normalised(choice.best.normalisation, "the first batch norm remembers it", choice.fits)
-    if isinstance(opened, Checkpoint) or choice.best is None:
-        reason = f"the usual one for {dataset.name}; the network's first batch norm cannot tell"
-        return Normalised(default_for(dataset.name), reason, choice.fits)
+    reason = f"the usual one for {dataset.name}; the network's first batch norm cannot tell"
+    return Normalised(default_for(dataset.name), reason, choice.fits)
+
+
+def read_by(
+    teacher: Teacher, dataset: Dataset, known: Normalised | None, told: Callable[[str], None]
+) -> tuple[Teacher, Normalised]:
+    """The teacher as its batch norms say of the data set's images, and their normalisation.
+
+    That is the one known; else what the batch norms remember; else the data set's usual one.
+
+    Raises:
+        UserError: if the teacher cannot classify these images.
+    """
+    if known is None and teacher.normalisation is not None:
+        known = Normalised(from_json(teacher.normalisation), "as the file says")
+    teacher, found = identified(teacher, dataset, None if known is None else known.normalisation)
+    for line in found.lines():
+        told(line)
+    choice = found.choice
+    if known is not None:
+        return teacher, known
+    if choice.best is None:
+        usual = default_for(dataset.name)
+        return teacher, Normalised(usual, f"the usual one for {dataset.name}; the network has no batch norm to tell")
     # A teacher's own memory, even in doubt, says more than habit.
-    reason = "nearest to what the first batch norm remembers, but not beyond doubt; --normalisation overrides"
-    return Normalised(choice.best.normalisation, reason, choice.fits)
+    doubt = "nearest to what the first batch norm remembers, but not beyond doubt; --normalisation overrides"
+    reason = "the first batch norm remembers it" if choice.clear else doubt
+    return teacher, Normalised(choice.best.normalisation, reason, choice.fits)
 
 
 def asked_normalisation(text: str, dataset: Dataset) -> Normalised:
@@ -149,14 +176,6 @@ def asked_normalisation(text: str, dataset: Dataset) -> Normalised:
     return Normalised(
         measured(batch.cpu() for batch in images.gather(in_order(images))), f"over {len(images):,} training images"
     )
-
-
-def remembered(dataset: Dataset) -> Split:
-    """The images a network was trained on; the test images, which are like them, where only those are there."""
-    try:
-        return dataset.train
-    except UserError:
-        return dataset.test
 
 
 @dataclass(frozen=True)
@@ -211,8 +230,12 @@ def train_file(
     if taught is not None:
         check_fits(taught.graph, dataset.test)
     where = own_device(device_named(device))
-    remembers = taught if taught is not None and start.normalisation is None else start
-    chosen = decide_normalisation(remembers, dataset, normalisation)
+    if taught is None:
+        chosen = decide_normalisation(start, dataset, normalisation)
+    else:
+        asked = normalisation is not None or start.normalisation is not None
+        known = decide_normalisation(start, dataset, normalisation) if asked else None
+        taught, chosen = read_by(taught, dataset, known, told)
     for line in chosen.lines():
         told(line)
     passes = (limit_train or len(dataset.train)) * settings.run.epochs * start.time_steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from idsnn_convert.passes.types import BlockMap
+from idsnn_convert.passes.types import BlockMap, Teacher
 from idsnn_convert.runtime.graph import Graph, Node
 
 SHOWN = 3
@@ -25,6 +25,17 @@ class Caution:
     node: str = ""
     source: str = ""
     advice: str = ""
+
+
+def doubts(teacher: Teacher) -> tuple[Caution, ...]:
+    """Where images were asked: that the teacher's batch norms do not agree with them."""
+    if teacher.evidence.get("verdict") != "other":
+        return ()
+    wrong = next(row for row in teacher.evidence["batch_norms"] if not row["agrees"])
+    images = f"{teacher.evidence['images']} images of {teacher.evidence['data']}"
+    told = f"its batch norms do not agree with {images}, {wrong['node']} first (off by {wrong['off_by']:.2f})"
+    advice = "Either it was trained on other images, or it is not the network that was read from its names and shapes."
+    return (Caution(told, wrong["node"], advice=advice),)
 
 
 def cautions(teacher: Graph, blocks: BlockMap, target: Graph) -> tuple[Caution, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from idsnn_convert.passes.cautions import cautions
+from idsnn_convert.passes.cautions import cautions, doubts
 from idsnn_convert.passes.match import StagePlan
 from idsnn_convert.passes.sites import sites
 from idsnn_convert.passes.types import Block, BlockMap, Target, Teacher
@@ -42,7 +42,7 @@ class Made:
             "target": self.target.name,
             "settings": dict(self.settings),
             "activation_sites": len(target.of("activation")),
-            "cautions": [asdict(caution) for caution in cautions(teacher.graph, plan.source, target)],
+            "cautions": [asdict(caution) for caution in (*doubts(teacher), *cautions(teacher.graph, plan.source, target))],
             "stages": {"teacher": stages(plan.source, teacher.graph), "target": stages(plan.target, target)},
             "pairs": [
                 {
@@ -106,6 +106,7 @@ def origin(teacher: Teacher) -> dict[str, Any]:
         "classes": teacher.classes,
         "input_shape": list(teacher.input_shape),
         "assumptions": list(teacher.assumptions),
+        "evidence": dict(teacher.evidence),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from idsnn_convert.passes.resnet.spec import ResNetSpec
 from idsnn_convert.runtime.graph import Graph, Shape
 
 
@@ -43,6 +44,8 @@ class Teacher:
         unread: names of tensors in the file that the network does not use, each with the reason.
         assumptions: what the file could not tell and was assumed, one sentence each.
         normalisation: ``{"name", "mean", "std"}`` of the images it was trained on, where the file says so.
+        spec: what it was read as, where names and shapes had to tell; None where the file carries its own graph.
+        evidence: what images said of all that, JSON-native, as :mod:`idsnn_convert.identify` writes it; empty without any.
     """
 
     path: str
@@ -56,6 +59,8 @@ class Teacher:
     unread: Mapping[str, str] = field(default_factory=dict)
     assumptions: tuple[str, ...] = ()
     normalisation: Mapping[str, Any] | None = None
+    spec: ResNetSpec | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:

@@ -20,12 +20,11 @@ from idsnn_convert.runtime.data.batches import train_batches
 from idsnn_convert.runtime.data.types import Split
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph, Node
-from idsnn_convert.runtime.network import build
 from idsnn_convert.runtime.normalisation import KNOWN, Normalisation, candidates
 from idsnn_convert.runtime.recipe import Augment
 
 CHUNK = 250
-"""Images a forward pass."""
+"""Images taken at once."""
 
 PATCH_ELEMENTS = 4_000_000
 """Most numbers in the patches of a forward pass, which large images and kernels would make many."""
@@ -50,11 +49,19 @@ class LayerFit:
     Attributes:
         variance_log_ratio: mean over channels of ``|ln((var_seen + eps) / (var_stored + eps))|``.
         mean_shift: mean over channels of ``|mean_seen - mean_stored| / sqrt(var_stored + eps)``.
+        seen, stored: mean over channels of the variance that the images give, and of that which is stored.
     """
 
     node: str
     variance_log_ratio: float
     mean_shift: float
+    seen: float = math.nan
+    stored: float = math.nan
+
+    @property
+    def off_by(self) -> float:
+        """Both as one number: of a wrong layer the means are off about two thirds as far as the variances."""
+        return max(self.variance_log_ratio, 1.5 * self.mean_shift)
 
 
 @dataclass(frozen=True)
@@ -86,44 +93,21 @@ class NormalisationChoice:
         return f"normalisation {self.best.normalisation.name}: off by {self.best.fit:.2f}{rest}{doubt}"
 
 
-@torch.inference_mode()
-def batch_norm_fit(graph: Graph, tensors: Mapping[str, Tensor], images: Tensor) -> tuple[LayerFit, ...]:
-    """Every batch norm of ``graph``, in graph order, held against ``images``.
-
-    The first layer that disagrees while those before it agree is where the graph departs from the network that was trained.
-
-    Args:
-        graph: a network without neurons; these fire on other statistics than those stored.
-        images: float (N, C, H, W), normalised and cropped as in training.
-    """
-    if images.shape[1] != graph.input_shape[0]:
-        raise UserError(f"the network takes {graph.input_shape[0]} channels, the images have {images.shape[1]}")
-    module = build(graph, tensors).eval()
-    seen = [(node, _Moments()) for node in graph.of("batch_norm")]
-    for node, moments in seen:
-        module.get_submodule(node.name).register_forward_pre_hook(lambda _, args, moments=moments: moments.add(args[0]))
-    for chunk in images.split(CHUNK):
-        module(chunk)
-    return tuple(_fit(node, moments.result(), tensors) for node, moments in seen)
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel of ``x`` (N, C, H, W), float64 (C,), summed in pieces of :data:`CHUNK`."""
+    count, total, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for chunk in x.split(CHUNK):
+        variance, mean = (part.double() for part in torch.var_mean(chunk, (0, 2, 3), correction=0))
+        count += len(chunk)
+        total = total + len(chunk) * mean
+        squares = squares + len(chunk) * (variance + mean.square())
+    mean = total / count
+    return mean, (squares / count - mean.square()).clamp_(min=0)
 
 
-class _Moments:
-    """Mean and biased variance of each channel over all batches seen, summed in float64."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.total = self.squares = torch.zeros((), dtype=torch.float64)
-
-    def add(self, x: Tensor) -> None:
-        variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
-        variance, mean = variance.double(), mean.double()
-        self.count += len(x)
-        self.total = self.total + len(x) * mean
-        self.squares = self.squares + len(x) * (variance + mean.square())
-
-    def result(self) -> tuple[Tensor, Tensor]:
-        mean = self.total / self.count
-        return mean, (self.squares / self.count - mean.square()).clamp_(min=0)
+def layer_fit(node: Node, x: Tensor, tensors: Mapping[str, Tensor]) -> LayerFit:
+    """How far the input ``x`` (N, C, H, W) of the batch norm ``node`` is from what it stored."""
+    return _fit(node, moments(x), tensors)
 
 
 def _fit(node: Node, seen: tuple[Tensor, Tensor], stored: Mapping[str, Tensor]) -> LayerFit:
@@ -131,9 +115,9 @@ def _fit(node: Node, seen: tuple[Tensor, Tensor], stored: Mapping[str, Tensor]) 
     mean, variance = seen
     eps = node.attr("eps")
     stored_mean, stored_variance = (stored[f"{node.name}.{slot}"].double() for slot in ("running_mean", "running_var"))
-    ratio = ((variance + eps) / (stored_variance + eps)).log().abs().mean()
+    ratio = ((variance + eps) / (stored_variance + eps)).log()
     shift = ((mean - stored_mean).abs() / (stored_variance + eps).sqrt()).mean()
-    return LayerFit(node.name, ratio.item(), shift.item())
+    return LayerFit(node.name, ratio.abs().mean().item(), shift.item(), variance.mean().item(), stored_variance.mean().item())
 
 
 def rank_normalisations(

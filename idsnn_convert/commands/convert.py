@@ -19,7 +19,7 @@ Examples:
 SECTIONS = {
     "What to make": ("target", "output", "force", "time_steps", "encoder", "block", "stem", "downsample", "width"),
     "Where its weights come from": ("match", "scale", "shortcuts", "head", "seed"),
-    "What the teacher is": options.TEACHER,
+    "What the teacher is": (*options.TEACHER, "data"),
 }
 
 
@@ -62,6 +62,7 @@ SECTIONS = {
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the tensors that stay fresh.")
 @options.arch
 @options.input_size
+@click.option("--data", metavar="SET:DIR", help=f"Images that tell what its file cannot: {options.DATA_HELP}")
 @options.as_json
 @version
 def command(
@@ -86,7 +87,8 @@ def command(
     Reads TEACHER: a state dict (torch.save, safetensors), a saved torchvision or timm model, a TorchScript, torch.export
     or ONNX file, or timm:MODEL@FILE. No code from it runs. Writes one safetensors file; on an error, nothing. Prints
     where every block came from, what stayed fresh and what was not used. Takes seconds; needs no data, no GPU and no
-    training.
+    training. What a state dict does not say (strides, activations, pools) is assumed and printed, or with --data told by
+    the statistics in its batch norms: some seconds more.
     """
     from idsnn_convert.api import convert
     from idsnn_convert.passes.convert import Settings

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from idsnn_convert.examine import Diagnosis, Memory, disagrees
+from idsnn_convert.examine import Diagnosis
+from idsnn_convert.identify import described_ranking
 from idsnn_convert.learn import Normalised, Training
 from idsnn_convert.passes.cautions import cautions
 from idsnn_convert.passes.mapping import stages
@@ -16,7 +17,6 @@ from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint
 from idsnn_convert.runtime.evaluate import Evaluation
-from idsnn_convert.runtime.fingerprint import NormalisationFit
 
 
 def described(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -113,11 +113,6 @@ def described_evaluation(found: Evaluation, chosen: Normalised) -> dict[str, Any
     }
 
 
-def described_ranking(fits: tuple[NormalisationFit, ...]) -> list[dict[str, Any]]:
-    """The normalisations that were tried, best first; see :class:`idsnn_convert.runtime.fingerprint.NormalisationFit`."""
-    return [{"name": fit.normalisation.name, "off_by": fit.fit, "crop_padding": fit.crop_padding} for fit in fits]
-
-
 def described_training(training: Training) -> dict[str, Any]:
     """A finished run: accuracies in percent of the test images."""
     result = training.result
@@ -147,16 +142,5 @@ def described_diagnosis(found: Diagnosis, path: Path) -> dict[str, Any]:
         "teacher": None if found.teacher is None else _identity(found.teacher),
         "coverage": None if found.checkpoint is None else coverage(found.checkpoint.mapping["tensors"]),
         "neurons": None if found.checkpoint is None else len(found.checkpoint.neurons),
-        "data": None if found.memory is None else _described_memory(found.memory),
-    }
-
-
-def _described_memory(memory: Memory) -> dict[str, Any]:
-    best, wrong = memory.choice.best, memory.first_wrong
-    return {
-        "normalisation": None if best is None else best.normalisation.name,
-        "clear": memory.choice.clear,
-        "ranking": described_ranking(memory.choice.fits),
-        "first_disagreeing": None if wrong is None else wrong.node,
-        "batch_norms": [{**asdict(fit), "agrees": not disagrees(fit)} for fit in memory.layers],
+        "data": None if found.identification is None else found.identification.record(),
     }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from idsnn_convert.examine import IMAGES, Diagnosis, Memory, Problem, disagrees
+from idsnn_convert.examine import Diagnosis, Problem
+from idsnn_convert.identify import Identification
 from idsnn_convert.machine import OPTIONAL
 from idsnn_convert.passes.cautions import Caution
 from idsnn_convert.report.data import coverage
 from idsnn_convert.report.text import console, heading, paragraph, safe, shown, table
+from idsnn_convert.runtime.fingerprint import LayerFit
+from idsnn_convert.runtime.ranking import disagrees
 
 SHOWN = 3
 """How many normalisations are listed."""
@@ -27,6 +30,8 @@ def print_diagnosis(found: Diagnosis, path: Path) -> None:
         channels, height, width = teacher.input_shape
         images = f"{height}x{width} images of {channels} channels, {teacher.classes} classes"
         paragraph(f"{teacher.arch}, {teacher.family}, {teacher.form}; {images}", "teacher  ")
+        for sentence in teacher.evidence.get("established", []):
+            paragraph(sentence, "told     ")
         for assumption in teacher.assumptions:
             paragraph(assumption, "assumed  ")
     if found.checkpoint is not None:
@@ -38,9 +43,9 @@ def print_diagnosis(found: Diagnosis, path: Path) -> None:
             out.print(f"\n{title}")
             for finding in findings:
                 _print_finding(finding)
-    if found.memory is not None:
+    if found.identification is not None:
         out.print()
-        _print_memory(found.memory)
+        _print_identification(found.identification)
 
 
 def _print_finding(finding: Caution | Problem) -> None:
@@ -54,35 +59,62 @@ def _print_finding(finding: Caution | Problem) -> None:
         paragraph(finding.advice, "-> ", indent=4)
 
 
-def _print_memory(memory: Memory) -> None:
-    """The ranking of normalisations, and each batch norm that disagrees."""
-    out, best = console(), memory.choice.best
+def _print_identification(found: Identification) -> None:
+    """Whether it is the network that was trained; how its images were normalised; the readings that were tried."""
+    out, best, wrong = console(), found.choice.best, found.first_wrong
+    source = f"{found.images} images of {found.data} ({found.split})"
     if best is None:
-        paragraph("No batch norm follows its first convolution, so how its images were normalised cannot be told.")
+        paragraph(f"Whether it is the network that was trained cannot be told from {source}: it has no batch norm.")
         return
-    sure = "" if memory.choice.clear else ", but not beyond doubt"
+    agree = sum(not disagrees(fit) for fit in found.layers)
+    if wrong is None:
+        worst = max(found.layers, key=lambda fit: fit.off_by)
+        told = f"all {len(found.layers)} batch norms agree with {source}, {worst.node} least, off by {worst.off_by:.2f}"
+        paragraph(f"It is the network that was trained: {told}.")
+    else:
+        paragraph(
+            f"It is not the network that was trained, or not on such images: {agree} of {len(found.layers)} batch norms agree "
+            f"with {source}. The first that does not is {wrong.node}: a variance of {wrong.stored:.3g} is stored and "
+            f"{wrong.seen:.3g} seen, mean over its channels."
+        )
+    for sentence in found.changed:
+        paragraph(sentence, "read otherwise than its names and shapes suggest: ")
+    for other in found.alike:
+        paragraph(" ".join(other.differs), "fits as well: ")
+    sure = "" if found.choice.clear else ", but not beyond doubt"
     crop = f"random crops with a border of {best.crop_padding}" if best.crop_padding else "whole images"
     paragraph(f"Its images were normalised by {best.normalisation.name}, from {crop}{sure}.")
+    out.print()
     made = table("normalisation", "off by", numbers=("off by",))
-    for fit in memory.choice.fits[:SHOWN]:
+    for fit in found.choice.fits[:SHOWN]:
         made.add_row(safe(fit.normalisation.name), f"{fit.fit:.2f}")
     out.print(made)
     out.print()
-    off = [fit for fit in memory.layers if disagrees(fit)]
-    if memory.first_wrong is None:
-        worst = max(memory.layers, key=lambda fit: fit.variance_log_ratio)
-        told = f"All {len(memory.layers)} batch norms agree with {IMAGES} images; furthest off is {worst.node}"
-        paragraph(f"{told}, by {worst.variance_log_ratio:.2f} in its variances.")
-        return
-    paragraph(
-        f"{len(off)} of {len(memory.layers)} batch norms disagree with {IMAGES} images, {memory.first_wrong.node} first: "
-        "there the network as read departs from the one that was trained, or the data is other than it was trained on."
-    )
+    _print_readings(found)
+    if wrong is not None:
+        _print_layers(found.layers)
+
+
+def _print_readings(found: Identification) -> None:
+    """Best first: in what each differs, the first batch norm that tells, and how far off that is, and was in the best."""
+    made = table("reading", "first wrong", "off by", "best", numbers=("off by", "best"))
+    for ranked in found.ranking:
+        wrong = ranked.fit.first_wrong
+        ours = next((fit.off_by for fit in found.layers if wrong is not None and fit.node == wrong.node), None)
+        numbers = ("-", "", "") if wrong is None else (wrong.node, f"{wrong.off_by:.2f}", "" if ours is None else f"{ours:.2f}")
+        told = " ".join(ranked.differs) or ("as taken" if ranked is found.ranking[0] else "the same")
+        if ranked.preparation != found.ranking[0].preparation:
+            told += f" Normalised by {ranked.preparation.normalisation.name}."
+        made.add_row(safe(told), safe(numbers[0]), *numbers[1:])
+    console().print(made)
+
+
+def _print_layers(layers: Sequence[LayerFit]) -> None:
     made = table("batch norm", "variances off by", "means off by", numbers=("variances off by", "means off by"))
-    for layer in memory.layers:
+    for layer in layers:
         style = "red" if disagrees(layer) else None
         made.add_row(safe(layer.node), f"{layer.variance_log_ratio:.2f}", f"{layer.mean_shift:.2f}", style=style)
-    out.print(made)
+    console().print(made)
 
 
 def print_machine(facts: Mapping[str, Any]) -> None:

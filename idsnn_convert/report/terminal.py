@@ -36,6 +36,7 @@ def print_mapping(checkpoint: Checkpoint) -> None:
     digest = str(teacher.get("sha256", ""))[:16]
     known = (teacher.get(key, "?") for key in ("file", "family", "form"))
     paragraph(f"{', '.join(map(str, known))}, sha256 {digest}", "teacher   ")
+    _print_evidence(teacher.get("evidence", {}))
     for assumption in teacher.get("assumptions", []):
         paragraph(assumption, "  assumed ")
     for caution in mapping.get("cautions", []):
@@ -57,6 +58,22 @@ def print_mapping(checkpoint: Checkpoint) -> None:
     out.print()
     reasons("Fresh, drawn by the seed:", [(row["target"], row["reason"]) for row in rows if row["source"] is None])
     reasons("Of the teacher, not used:", [(row["source"], row["reason"]) for row in mapping.get("unused", [])])
+
+
+def _print_evidence(evidence: Mapping[str, Any]) -> None:
+    """What images said of the teacher, if any were asked."""
+    if not evidence:
+        return
+    agree = sum(norm["agrees"] for norm in evidence["batch_norms"])
+    count = f"{agree} of {len(evidence['batch_norms'])} batch norms agree with {evidence['images']} images"
+    others = f"; {len(evidence['readings']) - 1} other readings fit less" if len(evidence["readings"]) > 1 else ""
+    paragraph(f"{count} of {evidence['data']}{others if evidence['verdict'] == 'same' else ''}", "  told    ")
+    for sentence in evidence["changed"]:
+        paragraph(f"Not what its names and shapes suggest: {sentence}", "  told    ")
+    for sentence in evidence["established"]:
+        paragraph(sentence, "  told    ")
+    if evidence["normalisation_clear"]:
+        paragraph(f"Its images were normalised by {evidence['normalisation']['name']}.", "  told    ")
 
 
 def _places(pairs: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Table:

@@ -28,6 +28,14 @@ OTHERS: dict[str, str] = {
 """A part of a tensor's name -> what such a state dict belongs to."""
 
 
+PAD_TOLD: dict[str, str] = {
+    "pad": "Shortcuts that change shape skip pixels and pad with zero channels (option A).",
+    "pad-end": "Shortcuts that change shape skip pixels and pad with zero channels behind.",
+    "pool-pad": "Shortcuts that change shape average pixels and pad with zero channels.",
+}
+"""A shortcut without weights -> what is said of it."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A network the state dict may belong to.
@@ -132,20 +140,29 @@ def _stranger(names: list[str], state: Mapping[str, Tensor]) -> UserError:
     )
 
 
-def assumptions(spec: ResNetSpec, *, told_size: bool) -> tuple[str, ...]:
+def assumptions(spec: ResNetSpec, *, told_size: bool = True) -> tuple[str, ...]:
     """What ``spec`` says that no state dict tells, one sentence each."""
-    stem = spec.stem
-    pool = "and a 3x3 max pool of stride 2 follows" if stem.pool else "and no pool follows"
     said = [
         "" if told_size else f"The images are {spec.input_size}x{spec.input_size}.",
-        f"The first convolution has stride {stem.stride} and padding {stem.padding}, {pool}.",
-        f"The stages begin with strides {', '.join(map(str, spec.strides))}.",
-        f"Blocks stride in their {spec.stride_at} convolution." if spec.block.endswith("bottleneck") else "",
-        "" if spec.preact else f"There is {AFTER_ADD[spec.after_add]}.",
-        "Shortcuts that change shape skip pixels and pad with zero channels (option A)." if spec.shortcut == "pad" else "",
+        *readable(spec),
         f"The head averages over {spec.window}x{spec.window} windows."
         if spec.window
         else "The head averages over the whole map.",
         "Batch norm adds 1e-05 to the variance.",
+    ]
+    return tuple(sentence for sentence in said if sentence)
+
+
+def readable(spec: ResNetSpec) -> tuple[str, ...]:
+    """What of that shows in the statistics of batch norms."""
+    stem = spec.stem
+    pool = "and a 3x3 max pool of stride 2 follows" if stem.pool else "and no pool follows"
+    strides = len(spec.strides) > 1 and (spec.block.endswith("bottleneck") or spec.stride_at == "last")
+    said = [
+        f"The first convolution has stride {stem.stride} and padding {stem.padding}, {pool}.",
+        f"The stages begin with strides {', '.join(map(str, spec.strides))}.",
+        f"Blocks stride in their {spec.stride_at} convolution." if strides else "",
+        "" if spec.preact else f"There is {AFTER_ADD[spec.after_add]}.",
+        PAD_TOLD.get(spec.shortcut, ""),
     ]
     return tuple(sentence for sentence in said if sentence)

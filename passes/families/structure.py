@@ -38,7 +38,7 @@ def read_structure(shapes: Shapes, input_size: int | None = None) -> ResNetSpec:
         UserError: naming the tensor that no residual network would have, or that one must have.
     """
     spec = _read(shapes, input_size)
-    spec = replace(spec, window=_window(spec, _sizes(shapes, "fc_hidden.weight" if spec.hidden else "fc.weight", 2)[1]))
+    spec = replace(spec, window=window_of(spec, _sizes(shapes, "fc_hidden.weight" if spec.hidden else "fc.weight", 2)[1]))
     return replace(spec, name=arch_name(spec))
 
 
@@ -127,8 +127,12 @@ def _input_size(told: int | None, in_channels: int, stem: Stem) -> int:
     return 224 if stem.pool else 32
 
 
-def _window(spec: ResNetSpec, features: int) -> int:
-    """Side of the head's pooling windows: 0 if the classifier reads one feature a channel."""
+def window_of(spec: ResNetSpec, features: int) -> int:
+    """Side of the head's pooling windows: 0 if the classifier reads one feature a channel.
+
+    Raises:
+        UserError: if no window gives so many features.
+    """
     channels, size = spec.outputs[-1], spec.map_size
     side = math.isqrt(features // channels)
     if side == 1 and features == channels:

@@ -117,6 +117,7 @@ def _from_state(state: State, form: str, request: Request) -> Teacher:
         keys=keys,
         unread={**state.unread, **{state.keys[name]: reason for name, reason in candidate.unread.items()}},
         assumptions=(*notes, *candidate.assumptions),
+        spec=candidate.spec,
     )
 
 

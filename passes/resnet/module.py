@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from idsnn_convert.passes.resnet.spec import BLOCKS, MULTIPLIED, ResNetSpec
+from idsnn_convert.passes.resnet.spec import BLOCKS, MULTIPLIED, PADDED, ResNetSpec
 from idsnn_convert.runtime.modules import Add, Complement, GlobalAvgPool, Mul, Pad, Slice
 
 OPEN_END = 2**63 - 1
@@ -82,7 +82,7 @@ class SewBlock(_Base):
 
     def __init__(self, spec: ResNetSpec, stage: int, block: int) -> None:
         super().__init__(spec, stage, block)
-        if self.downsample is not None and spec.shortcut != "pad":
+        if self.downsample is not None and spec.shortcut not in PADDED:
             self.downsample.add_module("relu", nn.ReLU())
         self.complement = Complement() if spec.residual == "sew-iand" else None
         self.join = "mul" if spec.residual in MULTIPLIED else "add"
@@ -169,22 +169,25 @@ def _convs(spec: ResNetSpec, stage: int, block: int) -> list[nn.Conv2d]:
     stride = spec.strides[stage] if block == 0 else 1
     width, output = spec.widths[stage], spec.outputs[stage]
     if BLOCKS[spec.block] == 2:
-        return [nn.Conv2d(entry, width, 3, stride, 1, bias=False), nn.Conv2d(width, output, 3, 1, 1, bias=False)]
-    first, middle = (stride, 1) if spec.stride_at == "1x1" else (1, stride)
+        first, last = (1, stride) if spec.stride_at == "last" else (stride, 1)
+        return [nn.Conv2d(entry, width, 3, first, 1, bias=False), nn.Conv2d(width, output, 3, last, 1, bias=False)]
+    first, middle, last = (stride if at == spec.stride_at else 1 for at in ("1x1", "3x3", "last"))
     return [
         nn.Conv2d(entry, width, 1, first, bias=False),
         nn.Conv2d(width, width, 3, middle, 1, groups=spec.groups, bias=False),
-        nn.Conv2d(width, output, 1, bias=False),
+        nn.Conv2d(width, output, 1, last, bias=False),
     ]
 
 
 def _shortcut(spec: ResNetSpec, stage: int) -> nn.Sequential:
     """What a stage's first block adds: its input brought to the stage's shape."""
     entry, output, stride = spec.entries[stage], spec.outputs[stage], spec.strides[stage]
-    if spec.shortcut == "pad":
-        front = (output - entry) // 2
-        rows, columns = Slice(2, 0, OPEN_END, stride), Slice(3, 0, OPEN_END, stride)
+    if spec.shortcut in PADDED:
+        front = 0 if spec.shortcut == "pad-end" else (output - entry) // 2
         pad = Pad((0, 0, 0, 0, front, output - entry - front), "constant", 0.0)
+        if spec.shortcut == "pool-pad":  # rounded up, as strides round
+            return nn.Sequential(OrderedDict(pool=nn.AvgPool2d(stride, ceil_mode=True), pad=pad))
+        rows, columns = Slice(2, 0, OPEN_END, stride), Slice(3, 0, OPEN_END, stride)
         return nn.Sequential(OrderedDict(rows=rows, columns=columns, pad=pad))
     conv = nn.Conv2d(entry, output, 1, stride, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(output)) if spec.shortcut == "projection" else nn.Sequential(conv)

@@ -14,8 +14,13 @@ BLOCKS: dict[str, int] = {"basic": 2, "bottleneck": 3, "preact-basic": 2, "preac
 SHORTCUTS: dict[str, str] = {
     "projection": "a 1x1 convolution and batch norm where the shape changes",
     "conv": "a 1x1 convolution alone where the shape changes",
-    "pad": "every stride-th pixel and zero channels where the shape changes (option A of He et al. 2015)",
+    "pad": "every stride-th pixel, and zero channels on both sides, where the shape changes (option A of He et al. 2015)",
+    "pad-end": "every stride-th pixel, and zero channels behind, where the shape changes (option A, written otherwise)",
+    "pool-pad": "means over stride x stride pixels, and zero channels on both sides, where the shape changes",
 }
+
+PADDED = ("pad", "pad-end", "pool-pad")
+"""The shortcuts without weights."""
 
 RESIDUALS: dict[str, str] = {
     "plain": "branch + shortcut (He et al. 2015)",
@@ -39,7 +44,11 @@ AFTER_ADD: dict[str, str] = {
     "none": "no ReLU after an add",
 }
 
-STRIDE_AT: dict[str, str] = {"3x3": "as torchvision (v1.5)", "1x1": "the first convolution, as the original Caffe models (v1)"}
+STRIDE_AT: dict[str, str] = {
+    "3x3": "the first 3x3 convolution, as torchvision (v1.5 of the bottleneck)",
+    "1x1": "the first convolution of a bottleneck, as the original Caffe models (v1)",
+    "last": "the block's last convolution",
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class ResNetSpec:
         projected_entry: the first block has a projection although its shape does not change.
         residual: a key of :data:`RESIDUALS`; all but ``plain`` are for spiking targets.
         after_add: a key of :data:`AFTER_ADD`; ``none`` where blocks fire elsewhere (preact, ``sew-...``, ``ms``).
-        stride_at: the convolution of a bottleneck that strides, a key of :data:`STRIDE_AT`.
+        stride_at: the convolution of a block that strides, a key of :data:`STRIDE_AT`.
         final_norm: batch norm and ReLU after the last stage (preact networks).
         window: 0 for the mean over the whole map; k for the means over k x k windows, each a feature of its own.
         hidden: features of a linear layer and ReLU before the classifier; 0 for none.
@@ -139,10 +148,12 @@ class ResNetSpec:
             kind = self.block if self.preact else self.residual
             raise UserError(f"{self.name}: a {kind!r} block has no ReLU after the add; after_add must be 'none'")
         narrower = [o for i, o in zip(self.entries, self.outputs, strict=True) if o < i]
-        if self.shortcut == "pad" and narrower:
-            raise UserError(f"{self.name}: a 'pad' shortcut cannot narrow to {narrower[0]} channels", hint="Use 'projection'.")
-        if self.shortcut == "pad" and self.residual in MULTIPLIED and self.entries != self.outputs:
-            problem = f"{self.name}: {self.residual!r} multiplies by the zero channels of a 'pad' shortcut, which stay silent"
+        if self.shortcut in PADDED and narrower:
+            problem = f"{self.name}: a {self.shortcut!r} shortcut cannot narrow to {narrower[0]} channels"
+            raise UserError(problem, hint="Use 'projection'.")
+        if self.shortcut in PADDED and self.residual in MULTIPLIED and self.entries != self.outputs:
+            shortcut = f"a {self.shortcut!r} shortcut"
+            problem = f"{self.name}: {self.residual!r} multiplies by the zero channels of {shortcut}, which stay silent"
             raise UserError(problem, hint="Use 'projection'.")
 
     def _check_map(self) -> None:

@@ -48,6 +48,16 @@ def test_padding_follows_the_teachers_shortcuts(tmp_path: Path) -> None:
     assert converted(projected, "resnet8", Settings(), downsample="pad").mapping["settings"]["downsample"] == "pad"
 
 
+def test_data_tells_what_the_file_does_not(tmp_path: Path) -> None:
+    path, data = files.teacher(tmp_path / "net.pth"), files.data(tmp_path / "data")
+    _, checkpoint = convert(path, "resnet8", tmp_path / "s", data=data)
+    assert read(tmp_path / "s").teacher["evidence"] == checkpoint.teacher["evidence"]
+    assert checkpoint.teacher["evidence"]["images"] == 40
+    with pytest.raises(UserError, match="nowhere"):
+        convert(path, "resnet8", tmp_path / "other", data="fashion-mnist:nowhere")
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_network_in_memory_converts(tmp_path: Path) -> None:
     teacher = teacher_from_module(ResNet(files.SPEC), input_shape=(1, 28, 28))
     assert len(converted(teacher, "resnet8", Settings()).neurons) == 7

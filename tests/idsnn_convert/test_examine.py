@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from idsnn_convert import examine as examining
+from idsnn_convert import identify
 from idsnn_convert.api import converted
 from idsnn_convert.examine import examine
 from idsnn_convert.passes.builder import Refusal, RefusedError
@@ -27,7 +28,7 @@ def test_a_sound_teacher_has_no_problems(tmp_path: Path) -> None:
     assert found.cautions == ()
     assert found.teacher is not None
     assert found.checkpoint is not None
-    assert found.memory is None
+    assert found.identification is None
 
 
 def test_a_file_that_is_no_teacher_is_a_problem_but_a_missing_one_a_mistake(tmp_path: Path) -> None:
@@ -92,36 +93,24 @@ def test_cautions_of_the_conversion_are_told(tmp_path: Path, monkeypatch: pytest
 
 def test_images_it_was_not_trained_on_are_told_by_the_first_batch_norm(tmp_path: Path) -> None:
     found = examine(files.teacher(tmp_path / "net.pth"), data=files.data(tmp_path / "data", train=100))
-    assert found.memory is not None
-    assert found.memory.first_wrong is not None
-    assert found.memory.first_wrong.node == "bn1"  # random statistics
-
-
-@pytest.mark.parametrize(
-    ("name", "normalisation"),
-    [("resnet20-12fca82f.th", "imagenet"), ("resnet8_cifar10.pth", "cifar10-kuangliu")],
-)
-def test_real_teachers_are_the_networks_that_were_trained(
-    teachers_dir: Path, cifar10_dir: Path, name: str, normalisation: str
-) -> None:
-    found = examine(teachers_dir / name, target="resnet8", data=f"cifar10:{cifar10_dir}")
-    assert found.memory is not None
-    assert found.memory.choice.best is not None
-    assert found.memory.choice.best.normalisation.name == normalisation
-    assert found.memory.first_wrong is None
+    assert found.identification is not None
+    assert found.identification.verdict == "other"
+    assert found.identification.first_wrong is not None
+    assert found.identification.first_wrong.node == "bn1"  # random statistics
+    assert found.cautions[0].node == "bn1"
 
 
 def test_a_lost_relu_is_found_at_the_first_batch_norm_behind_it(
     teachers_dir: Path, cifar10_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = load_teacher(teachers_dir / "resnet20-12fca82f.th")
-    site = real.graph.of("activation")[3]
+    real = load_teacher(teachers_dir / "resnet8_cifar10.pth")
+    site = real.graph["layer2.0.relu1"]
     linear = replace(site, attrs={"kind": "leaky_relu", "slope": 1.0})
-    wrong = replace(real, graph=real.graph.with_nodes({site.name: linear}))
+    wrong = replace(real, graph=real.graph.with_nodes({site.name: linear}), spec=None)
     monkeypatch.setattr(examining, "load_teacher", lambda *_, **__: wrong)
-    found = examine(teachers_dir / "resnet20-12fca82f.th", data=f"cifar10:{cifar10_dir}")
-    assert found.memory is not None
-    assert found.memory.first_wrong is not None
-    order = [node.name for node in real.graph]
-    behind = [node.name for node in real.graph.of("batch_norm") if order.index(node.name) > order.index(site.name)]
-    assert found.memory.first_wrong.node == behind[0]
+    monkeypatch.setattr(identify, "IMAGES", 100)
+    found = examine(teachers_dir / "resnet8_cifar10.pth", data=f"cifar10:{cifar10_dir}").identification
+    assert found is not None
+    assert found.verdict == "other"
+    assert found.first_wrong is not None
+    assert found.first_wrong.node == "layer2.0.bn2"

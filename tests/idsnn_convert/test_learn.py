@@ -5,52 +5,75 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from idsnn_convert import learn
 from idsnn_convert.api import convert
-from idsnn_convert.learn import decide_normalisation, evaluate_file, remembered, train_file
+from idsnn_convert.identify import Identification
+from idsnn_convert.learn import Normalised, decide_normalisation, evaluate_file, read_by, train_file
 from idsnn_convert.passes.convert import Settings
+from idsnn_convert.passes.families.variants import graph_of, read_as
 from idsnn_convert.passes.load import load_teacher
+from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import read
 from idsnn_convert.runtime.data import open_dataset
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.fingerprint import NormalisationChoice
 from idsnn_convert.runtime.kernels import can_compile
+from idsnn_convert.runtime.network import build
 from idsnn_convert.runtime.normalisation import KNOWN
 from tests.idsnn_convert import files
 
 
-def test_who_decides_the_normalisation(tmp_path: Path) -> None:
+def test_who_decides_a_students_normalisation(tmp_path: Path) -> None:
     """The user, else the checkpoint, else what the first batch norm remembers, else habit."""
     dataset = open_dataset(files.data(tmp_path / "data"))
-    teacher = load_teacher(files.teacher(tmp_path / "net.pth"))
-    _, student = convert(tmp_path / "net.pth", "resnet8", tmp_path / "s")
-    assert decide_normalisation(teacher, dataset, "half").normalisation == KNOWN["half"]
+    _, student = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
+    assert decide_normalisation(student, dataset, "half").normalisation == KNOWN["half"]
     known = student.with_tensors(student.tensors, normalisation=KNOWN["none"].to_json())
     assert decide_normalisation(known, dataset, None).normalisation == KNOWN["none"]
     habit = decide_normalisation(student, dataset, None)
     assert habit.normalisation == KNOWN["fashion-mnist"]
     assert "usual" in habit.reason
-    doubtful = decide_normalisation(teacher, dataset, None)
-    assert "not beyond doubt" in doubtful.reason
 
 
-def test_a_teacher_without_batch_norm_memory_gets_the_usual_one(tmp_path: Path) -> None:
-    dataset = open_dataset(files.data(tmp_path / "data"))
+def test_who_decides_a_teachers_normalisation(tmp_path: Path) -> None:
+    """Whoever knows, else what its batch norms remember, else habit; how it is read is told."""
+    dataset, said = open_dataset(files.data(tmp_path / "data")), list[str]()
     teacher = load_teacher(files.teacher(tmp_path / "net.pth"))
-    bare = replace(
-        teacher, graph=teacher.graph.with_nodes({"bn1": replace(teacher.graph["bn1"], op="dropout", attrs={"p": 0.1})})
-    )
-    assert "cannot tell" in decide_normalisation(bare, dataset, None).reason
+    known = Normalised(KNOWN["half"], "as asked")
+    assert read_by(teacher, dataset, known, said.append)[1] == known
+    assert said[0].startswith("network: ")
+    read, doubtful = read_by(teacher, dataset, None, said.append)
+    assert "not beyond doubt" in doubtful.reason
+    assert read.evidence["verdict"] == "other"
 
 
-def test_the_test_images_do_where_the_training_images_are_missing(tmp_path: Path) -> None:
-    spec = files.data(tmp_path / "data")
-    assert len(remembered(open_dataset(spec))) == 40
-    for path in (tmp_path / "data").glob("train-*"):
-        path.unlink()
-    assert len(remembered(open_dataset(spec))) == 20
-    found, _ = evaluate_file(files.teacher(tmp_path / "net.pth"), spec)
-    assert found.images == 20
+def test_a_teacher_without_batch_norms_gets_the_usual_normalisation(tmp_path: Path) -> None:
+    dataset, said = open_dataset(files.data(tmp_path / "data")), list[str]()
+    teacher = load_teacher(files.teacher(tmp_path / "net.pth"))
+    norms = {node.name: replace(node, op="dropout", attrs={"p": 0.1}) for node in teacher.graph.of("batch_norm")}
+    _, usual = read_by(replace(teacher, graph=teacher.graph.with_nodes(norms)), dataset, None, said.append)
+    assert usual.normalisation == KNOWN["fashion-mnist"]
+    assert "no batch norm to tell" in usual.reason
+    assert said == []
+
+
+def test_a_teacher_is_evaluated_as_its_batch_norms_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, spec = files.teacher(tmp_path / "net.pth"), files.data(tmp_path / "data")
+    other = replace(files.SPEC, after_add="none")
+
+    def found(teacher: Teacher, *_: object) -> tuple[Teacher, Identification]:
+        silent = Identification("fashion-mnist", "train", 1, NormalisationChoice((), clear=False))
+        return read_as(teacher, other), silent
+
+    before, _ = evaluate_file(path, spec, normalisation="half")
+    monkeypatch.setattr(learn, "identified", found)
+    after, _ = evaluate_file(path, spec, normalisation="half")
+    assert before.loss != after.loss
+    network = build(graph_of(other), load_teacher(path).tensors).eval()
+    images = KNOWN["half"](open_dataset(spec).test.images)
+    assert after.loss == pytest.approx(F.cross_entropy(network(images), open_dataset(spec).test.labels).item(), rel=1e-5)
 
 
 def test_compiled_and_plain_evaluation_agree(tmp_path: Path) -> None:

@@ -9,49 +9,30 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from idsnn_convert.runtime.data import Split, open_dataset
 from idsnn_convert.runtime.data.batches import train_batches
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fingerprint import (
+    LayerFit,
     NormalisationChoice,
     NormalisationFit,
     _first_fit,
     _patch_moments,
-    batch_norm_fit,
     choose_normalisation,
+    layer_fit,
     rank_normalisations,
 )
 from idsnn_convert.runtime.graph import Attr, Graph, Node
-from idsnn_convert.runtime.network import build
 from idsnn_convert.runtime.normalisation import KNOWN, Normalisation, candidates
 from idsnn_convert.runtime.ops import inferred
 from idsnn_convert.runtime.recipe import Augment
 from tests import graphs
+from tests.runtime.trained import photographs, trained
 
 EPS = 1e-5
 BN = {"channels": 2, "eps": EPS, "momentum": 0.1, "affine": True}
-
-
-def photographs(count: int = 300, channels: int = 3) -> Split:
-    """Smooth coloured patches: neighbouring pixels are alike, channels differ in mean and spread."""
-    draw = torch.Generator().manual_seed(2)
-    coarse = torch.rand(count, channels, 3, 3, generator=draw)
-    smooth = torch.nn.functional.interpolate(coarse, size=(16, 16), mode="bilinear")
-    low, span = torch.tensor([30.0, 60.0, 90.0])[:channels], torch.tensor([160.0, 120.0, 150.0])[:channels]
-    images = low.view(-1, 1, 1) + span.view(-1, 1, 1) * smooth
-    return Split(images.to(torch.uint8), torch.zeros(count, dtype=torch.int64))
-
-
-def trained(graph: Graph, images: Tensor, seed: int = 0) -> dict[str, Tensor]:
-    """Random tensors whose running statistics are those of ``images``, as training leaves them."""
-    network = build(graph, graphs.random_tensors(graph, seed))
-    for node in graph.of("batch_norm"):
-        network.get_submodule(node.name).momentum = 1.0  # type: ignore[assignment]
-    network.train()
-    with torch.no_grad():
-        network(images)
-    return network.state_dict()
 
 
 def cropped(split: Split, normalisation: Normalisation, padding: int) -> Tensor:
@@ -74,10 +55,17 @@ def test_one_batch_norm_by_hand() -> None:
     sign = torch.ones(600).index_fill_(0, torch.arange(300), -1)
     images = torch.stack([1 + 2 * sign, -2 + sign], 1).view(600, 2, 1, 1)
     stored = {"running_mean": [0.0, -2.0], "running_var": [1.0, 2.0], "weight": [3.0, 3.0], "bias": [1.0, 1.0]}
-    (fit,) = batch_norm_fit(graph, {f"bn.{slot}": torch.tensor(values) for slot, values in stored.items()}, images)
+    fit = layer_fit(graph["bn"], images, {f"bn.{slot}": torch.tensor(values) for slot, values in stored.items()})
     assert fit.node == "bn"
     assert fit.variance_log_ratio == pytest.approx((math.log(4) + math.log(2)) / 2, abs=1e-4)
     assert fit.mean_shift == pytest.approx(0.5, abs=1e-4)
+    assert [fit.seen, fit.stored] == pytest.approx([2.5, 1.5])
+    assert fit.off_by == fit.variance_log_ratio
+
+
+def test_one_number_for_means_and_variances() -> None:
+    assert LayerFit("bn", 0.2, 0.1).off_by == 0.2
+    assert LayerFit("bn", 0.2, 0.4).off_by == pytest.approx(0.6)
 
 
 def test_a_dead_channel_counts_for_nothing() -> None:
@@ -95,33 +83,9 @@ def test_a_dead_channel_counts_for_nothing() -> None:
         "bias": torch.ones(2),
     }
     images = torch.tensor([[1e-9, 0.0], [-1e-9, 0.0]]).view(2, 2, 1, 1)
-    (fit,) = batch_norm_fit(graph, {f"bn.{slot}": value for slot, value in stored.items()}, images)
+    fit = layer_fit(graph["bn"], images, {f"bn.{slot}": value for slot, value in stored.items()})
     assert fit.variance_log_ratio < 1e-6
     assert fit.mean_shift < 1e-3
-
-
-def test_the_first_layer_that_departs_is_the_first_that_disagrees(tiny_graph: Graph) -> None:
-    images = KNOWN["cifar10"](photographs().images)
-    tensors = trained(tiny_graph, images)
-    fits = batch_norm_fit(tiny_graph, tensors, images)
-    assert [fit.node for fit in fits] == [node.name for node in tiny_graph.of("batch_norm")]
-    assert max(fit.variance_log_ratio for fit in fits) < 0.01
-    assert max(fit.mean_shift for fit in fits) < 0.01
-
-    leaky = tiny_graph.with_nodes(
-        {"layer1.0.act1": Node("layer1.0.act1", "activation", ("layer1.0.bn1",), {"kind": "silu"}, (4, 8, 8))}
-    )
-    fits = batch_norm_fit(leaky, tensors, images)
-    off = [fit.node for fit in fits if fit.variance_log_ratio > 0.05]
-    assert off[0] == "layer1.0.bn2"
-    assert [fit.node for fit in fits][:2] == ["bn1", "layer1.0.bn1"]
-
-
-def test_the_network_handed_in_is_untouched(tiny_graph: Graph) -> None:
-    tensors = graphs.random_tensors(tiny_graph)
-    before = {name: tensor.clone() for name, tensor in tensors.items()}
-    batch_norm_fit(tiny_graph, tensors, KNOWN["none"](photographs(20).images))
-    assert all(torch.equal(tensors[name], before[name]) for name in before)
 
 
 @pytest.mark.parametrize("padding", [4, 0])
@@ -206,7 +170,13 @@ def test_the_ranking_is_what_running_the_network_on_the_same_crops_gives(window:
     moments = _patch_moments(conv, split, padding, seed=7)
     for normalisation in candidates(3):
         batches = train_batches(split, 40, seed=7, epoch=0, normalisation=normalisation, augment=Augment(crop_padding=padding))
-        (wanted,) = batch_norm_fit(graph, tensors, next(iter(batches))[0])
+        seen = F.conv2d(
+            next(iter(batches))[0],
+            tensors["conv1.weight"],
+            tensors.get("conv1.bias"),
+            *(window[key] for key in ("stride", "padding", "dilation")),
+        )
+        wanted = layer_fit(norm, seen, tensors)
         assert _first_fit(conv, norm, tensors, moments, normalisation) == pytest.approx(wanted.variance_log_ratio, rel=1e-4)
 
 
@@ -221,8 +191,6 @@ def test_other_channels_are_refused(tiny_graph: Graph) -> None:
     tensors, grey = graphs.random_tensors(tiny_graph), photographs(5, channels=1)
     with pytest.raises(UserError, match="the network takes 3 channels, the images have 1"):
         rank_normalisations(tiny_graph, tensors, grey)
-    with pytest.raises(UserError, match="the network takes 3 channels, the images have 1"):
-        batch_norm_fit(tiny_graph, tensors, grey.images.float())
 
 
 def test_a_choice_in_words() -> None:

@@ -109,6 +109,15 @@ def test_every_choice_reaches_the_checkpoint(teacher: Path) -> None:
     assert {row["reason"] for row in projections} == {"shortcuts were asked to stay fresh"}
 
 
+def test_data_tells_what_the_file_does_not(teacher: Path, fashion: str) -> None:
+    told = json.loads(done("convert", teacher, *TINY, "--data", fashion, "--json").stdout)
+    assert told["teacher"]["evidence"]["data"] == "fashion-mnist"
+    assert told["cautions"][0]["reason"].startswith("its batch norms do not agree with 48 images")
+    without = json.loads(done("convert", teacher, *TINY, "--json", "-o", "without").stdout)
+    assert without["teacher"]["evidence"] == {}
+    assert "The head averages over the whole map." in without["teacher"]["assumptions"]
+
+
 @pytest.mark.parametrize(("shortcut", "found"), [("pad", "pad"), ("projection", "projection")])
 def test_shortcuts_follow_the_teachers_unless_asked(shortcut: str, found: str) -> None:
     teacher = files.teacher(Path("t.th"), replace(files.PADDED, shortcut=shortcut))
@@ -159,6 +168,7 @@ def test_a_file_that_is_no_teacher_is_refused_and_nothing_is_written(tmp_path: P
         ([*TINY, "--downsample", "pool"], ["unknown downsample 'pool'", "projection"]),
         ([*TINY, "--stem", "deep"], ["unknown stem 'deep'", "cifar"]),
         ([*TINY, "--encoder", "morse"], ["unknown encoder 'morse'", "poisson"]),
+        ([*TINY, "--data", "fashion-mnist:nowhere"], ["folder nowhere does not exist"]),
         ([*TINY, "--arch", "resnet50"], ["not of resnet50"]),
         ([*TINY, "-o", "nowhere/s.safetensors"], ["the folder nowhere does not exist"]),
         ([*TINY, "-o", "."], [". is a folder", "-o"]),

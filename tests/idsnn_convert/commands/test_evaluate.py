@@ -15,7 +15,8 @@ def test_a_teacher(teacher: Path, fashion: str) -> None:
     assert result.stdout.startswith("top-1 ")
     assert "24 images, " in result.stdout
     assert "after fewer steps" not in result.stdout
-    normalisation, ranking = result.stderr.splitlines()
+    network, normalisation, ranking = result.stderr.splitlines()
+    assert network.startswith("network: 0 of 11 batch norms agree with 48 images, bn1 is the first")
     assert "normalisation: nearest to what the first batch norm remembers, but not beyond doubt" in normalisation
     assert ranking.startswith("  off by: ")
     assert ranking.endswith("3 were tried")
@@ -43,7 +44,7 @@ def test_as_json(student: Path, fashion: str) -> None:
 
 def test_a_trained_student_knows_its_normalisation(trained: Path, fashion: str) -> None:
     result = done("evaluate", trained / "best.safetensors", "--data", fashion)
-    assert "normalisation: as the checkpoint was trained" in result.stderr
+    assert "normalisation: as the file says" in result.stderr
     assert "off by" not in result.stderr
 
 

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from idsnn_convert.examine import Diagnosis, Memory, Problem
+from idsnn_convert.examine import Diagnosis, Problem
+from idsnn_convert.identify import Identification, Ranked
 from idsnn_convert.machine import OPTIONAL
 from idsnn_convert.passes.cautions import Caution
 from idsnn_convert.report.doctor import print_diagnosis, print_machine
 from idsnn_convert.runtime.fingerprint import LayerFit, NormalisationChoice, NormalisationFit
 from idsnn_convert.runtime.normalisation import KNOWN
+from idsnn_convert.runtime.ranking import ReadingFit, disagrees
 from tests.idsnn_convert.files import columns, unwrapped
 
 CHOICE = NormalisationChoice((NormalisationFit(KNOWN["cifar10"], 0.02, 4), NormalisationFit(KNOWN["half"], 1.5, 4)), True)
@@ -41,8 +43,11 @@ def said(found: Diagnosis, capsys: pytest.CaptureFixture[str]) -> str:
     return unwrapped(out)
 
 
-def remembered(*layers: LayerFit) -> Diagnosis:
-    return Diagnosis("resnet8", None, None, memory=Memory(CHOICE, layers))
+def identified(*layers: LayerFit, others: tuple[Ranked, ...] = (), **more: Any) -> Diagnosis:
+    wrong = next((layer for layer in layers if disagrees(layer)), None)
+    best = Ranked((), CHOICE.fits[0], ReadingFit(0, layers, True, wrong, 0.1, 90.0))
+    found = Identification("cifar10", "train", 300, CHOICE, ranking=(best, *others), **more)
+    return Diagnosis("resnet8", None, None, identification=found)
 
 
 def test_problems_and_cautions_with_their_places(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,21 +60,41 @@ def test_problems_and_cautions_with_their_places(capsys: pytest.CaptureFixture[s
 
 
 def test_batch_norms_that_agree(capsys: pytest.CaptureFixture[str]) -> None:
-    out = said(remembered(LayerFit("bn1", 0.02, 0.01), LayerFit("bn2", 0.04, 0.01)), capsys)
+    out = said(identified(LayerFit("bn1", 0.02, 0.01), LayerFit("bn2", 0.04, 0.01)), capsys)
+    assert "It is the network that was trained: all 2 batch norms agree with 300 images of cifar10 (train), bn2 least" in out
     assert "Its images were normalised by cifar10, from random crops with a border of 4." in out
     assert "cifar10 0.02 half 1.50" in out
-    assert "All 2 batch norms agree with 500 images; furthest off is bn2, by 0.04 in its variances." in out
+    assert "as taken -" in out
+    assert "variances off by" not in out
 
 
 def test_batch_norms_that_disagree(capsys: pytest.CaptureFixture[str]) -> None:
-    out = said(remembered(LayerFit("bn1", 0.02, 0.01), LayerFit("bn2", 0.05, 0.3), LayerFit("bn3", 2.0, 1.0)), capsys)
-    assert "2 of 3 batch norms disagree with 500 images, bn2 first: there the network as read departs" in out
+    wrong = LayerFit("bn2", 0.05, 0.3, seen=1.5, stored=0.25)
+    out = said(identified(LayerFit("bn1", 0.02, 0.01), wrong, LayerFit("bn3", 2.0, 1.0)), capsys)
+    assert "It is not the network that was trained, or not on such images: 1 of 3 batch norms agree" in out
+    assert "The first that does not is bn2: a variance of 0.25 is stored and 1.5 seen, mean over its channels." in out
     assert "bn1 0.02 0.01 bn2 0.05 0.30 bn3 2.00 1.00" in out
 
 
-def test_batch_norms_that_cannot_tell(capsys: pytest.CaptureFixture[str]) -> None:
-    found = Diagnosis("resnet8", None, None, memory=Memory(NormalisationChoice((), False), ()))
-    assert "how its images were normalised cannot be told" in said(found, capsys)
+def test_readings_that_were_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    layers = (LayerFit("bn1", 0.02, 0.01), LayerFit("bn2", 0.04, 0.01))
+    pooled = ReadingFit(1, (layers[0], LayerFit("bn2", 0.7, 0.1)), False, LayerFit("bn2", 0.7, 0.1))
+    others = (
+        Ranked(("Padded otherwise.",), CHOICE.fits[0], ReadingFit(2, layers, True, None, 0.1, 90.0)),
+        Ranked(("A pool follows.",), CHOICE.fits[0], pooled),
+        Ranked((), CHOICE.fits[1], ReadingFit(3, layers[:1], False, LayerFit("bn1", 0.9, 0.1))),
+    )
+    out = said(identified(*layers, others=others, changed=("Blocks stride in their last convolution.",)), capsys)
+    assert "read otherwise than its names and shapes suggest: Blocks stride in their last convolution." in out
+    assert "fits as well: Padded otherwise." in out
+    assert "A pool follows. bn2 0.70 0.04" in out
+    assert "the same Normalised by half. bn1 0.90 0.02" in out
+
+
+def test_without_batch_norms_nothing_can_be_told(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = Identification("cifar10", "train", 300, NormalisationChoice((), False))
+    out = said(Diagnosis("resnet8", None, None, identification=nothing), capsys)
+    assert "Whether it is the network that was trained cannot be told from 300 images of cifar10 (train)" in out
 
 
 def test_a_machine_with_little(capsys: pytest.CaptureFixture[str]) -> None:

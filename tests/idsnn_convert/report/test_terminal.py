@@ -74,6 +74,26 @@ def test_cautions_stand_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "caution 3 of 13 activations are silu. Train longer." in files.unwrapped(capsys.readouterr().out)
 
 
+def test_what_images_said_of_the_teacher(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evidence = {
+        "data": "cifar10",
+        "images": 300,
+        "verdict": "same",
+        "batch_norms": [{"agrees": True}] * 19,
+        "readings": [{}] * 11,
+        "changed": ["Blocks stride in their last convolution."],
+        "established": ["There is no ReLU after an add."],
+        "normalisation_clear": True,
+        "normalisation": {"name": "imagenet"},
+    }
+    _, checkpoint = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
+    print_mapping(replace(checkpoint, teacher={**checkpoint.teacher, "evidence": evidence}))
+    out = files.unwrapped(capsys.readouterr().out)
+    assert "told 19 of 19 batch norms agree with 300 images of cifar10; 10 other readings fit less told Not what" in out
+    assert "told Not what its names and shapes suggest: Blocks stride in their last convolution." in out
+    assert "told There is no ReLU after an add. told Its images were normalised by imagenet." in out
+
+
 def test_how_a_run_ended(capsys: pytest.CaptureFixture[str]) -> None:
     print_training(TrainResult(5, 81.25, 3, 80.5, Path("run/best.safetensors"), Path("run/last.safetensors")))
     best, last = capsys.readouterr().out.splitlines()

@@ -138,18 +138,31 @@ def test_a_padded_sew_shortcut_fires_nothing() -> None:
     assert not [name for name, _ in network.named_modules() if name.endswith("downsample.relu")]
 
 
-def test_pad_shortcut_is_option_a() -> None:
-    network = ResNet(replace(TINY, shortcut="pad"))
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("pad", lambda x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))),
+        ("pad-end", lambda x: torch.cat([x[:, :, ::2, ::2], torch.zeros(2, 4, 4, 4)], 1)),
+        ("pool-pad", lambda x: F.pad(F.avg_pool2d(x, 2, ceil_mode=True), (0, 0, 0, 0, 2, 2))),
+    ],
+)
+def test_shortcuts_without_weights_are_kinds_of_option_a(kind: str, wanted: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    network = ResNet(replace(TINY, shortcut=kind))
     x = torch.randn(2, 4, 7, 7)
     shortcut = network.get_submodule("layer2.0.downsample")
-    torch.testing.assert_close(shortcut(x), F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2)))
+    torch.testing.assert_close(shortcut(x), wanted(x))
     assert not list(shortcut.parameters())
 
 
-@pytest.mark.parametrize(("stride_at", "strides"), [("3x3", [1, 2, 1]), ("1x1", [2, 1, 1])])
+@pytest.mark.parametrize(("stride_at", "strides"), [("3x3", [1, 2, 1]), ("1x1", [2, 1, 1]), ("last", [1, 1, 2])])
 def test_where_a_bottleneck_strides(stride_at: str, strides: list[int]) -> None:
     block = ResNet(replace(TINY, block="bottleneck", outputs=(16, 32), stride_at=stride_at)).get_submodule("layer2.0")
     assert [block.get_submodule(f"conv{i}").stride[0] for i in (1, 2, 3)] == strides
+
+
+def test_where_a_basic_block_strides() -> None:
+    block = ResNet(replace(TINY, stride_at="last")).get_submodule("layer2.0")
+    assert [block.get_submodule(f"conv{i}").stride[0] for i in (1, 2)] == [1, 2]
 
 
 def test_head_features_of_windows_keep_their_places() -> None:

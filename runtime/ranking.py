@@ -1,0 +1,225 @@
+"""Readings of one network, ranked by how well each gives again what the batch norms stored in training.
+
+A state dict does not say where its network strides, activates, pools or pads; each reading of it that the tensors fit is a
+graph. The readings go through the network together, from one batch norm to the next: what several compute alike is
+computed once, and one that clearly fits worse than the best is followed no further.
+
+Letters: N images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.fingerprint import LayerFit, layer_fit
+from idsnn_convert.runtime.graph import Graph, Node
+from idsnn_convert.runtime.ops import OPS, check
+
+WRONG = 0.15
+"""A batch norm disagrees with the images if it is further off than this.
+
+Measured on four CIFAR teachers with 300 images: at most 0.06 in every layer of the network that was trained; from 0.33 in
+the first behind a ReLU too few, 0.58 behind shortcuts padded otherwise, 0.18 under the next normalisation.
+"""
+
+WORSE, WORSE_BY = 2.0, 0.02
+"""A reading departs from a better one where it is so many times, and by so much, further off."""
+
+MOST_DEPARTURES = 3
+"""A reading that departed from the best so often is followed no further, though no single layer disagrees."""
+
+TELLING_TOP1 = 30.0
+"""Labels say something of the readings only if the network gets so many percent right; else they mean other classes."""
+
+WORSE_LOSS = 1.05
+"""Of two readings with the same statistics one is better if the other's loss is so many times its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One way to read a network: its graph, and the images (N, C, H, W) as they are thought to have been prepared.
+
+    Readings that share the very same tensor of images share what is computed of it.
+    """
+
+    graph: Graph
+    images: Tensor
+
+
+@dataclass(frozen=True)
+class ReadingFit:
+    """What became of one reading.
+
+    Attributes:
+        index: its place among the readings given.
+        layers: its batch norms in graph order, as far as it was followed.
+        followed: whether it was followed to the end.
+        first_wrong: of the best reading, its first batch norm that disagrees with the images; of another, the first that
+            disagrees or fits clearly worse than the best's does. None if there is none.
+        loss: mean cross-entropy in nats; top1: right answers in percent. None if it was not followed to the end.
+    """
+
+    index: int
+    layers: tuple[LayerFit, ...]
+    followed: bool
+    first_wrong: LayerFit | None = None
+    loss: float | None = None
+    top1: float | None = None
+
+    @property
+    def off_by(self) -> float:
+        """The mean of its batch norms, as far as it was followed."""
+        return sum(fit.off_by for fit in self.layers) / max(1, len(self.layers))
+
+
+def disagrees(fit: LayerFit) -> bool:
+    return fit.off_by > WRONG
+
+
+@torch.inference_mode()
+def rank_readings(readings: Sequence[Reading], tensors: Mapping[str, Tensor], labels: Tensor) -> tuple[ReadingFit, ...]:
+    """The readings, the best first.
+
+    Those that were followed to the end come first, by how far off their batch norms are on average; where these leave no
+    difference, the loss on the labels decides (what comes after the last batch norm leaves no trace in any), then the
+    order given. The others follow, the one that went further first.
+
+    Args:
+        readings: graphs without neurons that own ``tensors`` and have their batch norms in the same order; likeliest first.
+        labels: int64 (N,), of the images.
+
+    Raises:
+        UserError: if a graph takes another number of channels than its images have.
+    """
+    orders = {tuple(node.name for node in reading.graph.of("batch_norm")) for reading in readings}
+    if len(orders) != 1:
+        raise ValueError(f"the readings have their batch norms in {len(orders)} orders, not in one")
+    for reading in readings:
+        _check(reading)
+    shared: dict[int, Tensor] = {}
+    ids: dict[object, int] = {}
+    walks = [_walk(reading, tensors, _ids(reading, ids), shared) for reading in readings]
+    layers: list[list[LayerFit]] = [[] for _ in readings]
+    departures = [0] * len(readings)
+    live = list(range(len(readings)))
+    for _ in orders.pop():
+        shared.clear()
+        known: dict[int, LayerFit] = {}  # an input that several share is the same tensor
+        for index in live:
+            node, x = next(walks[index])
+            if id(x) not in known:
+                known[id(x)] = layer_fit(node, x, tensors)
+            layers[index].append(known[id(x)])
+        best = min((layers[index][-1] for index in live), key=lambda fit: fit.off_by)
+        for index in live:
+            departures[index] += _worse(layers[index][-1], best)
+        gone = {index for index in live if _is_lost(layers[index][-1], best, departures[index])}
+        for index in gone:
+            walks[index].close()
+        live = [index for index in live if index not in gone]
+    shared.clear()
+    fits = []
+    for index, found in enumerate(layers):
+        fit = ReadingFit(index, tuple(found), index in live)
+        fits.append(_answered(fit, next(walks[index])[1], labels) if fit.followed else fit)
+    return _ordered(fits)
+
+
+def _check(reading: Reading) -> None:
+    wanted, given = reading.graph.input_shape[0], reading.images.shape[1]
+    if wanted != given:
+        raise UserError(f"the network takes {wanted} channels, the images have {given}")
+    check(reading.graph)
+
+
+def _ids(reading: Reading, known: dict[object, int]) -> dict[str, int]:
+    """Node -> a number that nodes of any reading share exactly if they compute the same."""
+    found: dict[str, int] = {}
+    for node in reading.graph:
+        owner = node.name if OPS[node.op].tensors(node) else ""
+        inputs = tuple(found[name] for name in node.inputs) or id(reading.images)
+        found[node.name] = known.setdefault((node.op, tuple(sorted(node.attrs.items())), owner, inputs), len(known))
+    return found
+
+
+def _walk(
+    reading: Reading, tensors: Mapping[str, Tensor], ids: Mapping[str, int], shared: dict[int, Tensor]
+) -> Generator[tuple[Node, Tensor], None, None]:
+    """Computes the network; stops at each batch norm with its input, and at the output with the logits (N, K).
+
+    ``shared`` holds what other readings computed since their last stop.
+    """
+    left = {name: len(users) for name, users in reading.graph.users.items()}
+    values = {reading.graph.nodes[0].name: reading.images}
+    for node in reading.graph.nodes[1:]:
+        inputs = [values[name] for name in node.inputs]
+        if node.op in ("batch_norm", "output"):
+            yield node, inputs[0]
+        if node.op == "output":
+            return
+        if ids[node.name] not in shared:
+            shared[ids[node.name]] = _computed(node, tensors, inputs)
+        values[node.name] = shared[ids[node.name]]
+        for name in dict.fromkeys(node.inputs):
+            left[name] -= 1
+            if not left[name]:
+                del values[name]
+
+
+def _computed(node: Node, tensors: Mapping[str, Tensor], inputs: list[Tensor]) -> Tensor:
+    make = OPS[node.op].module
+    if make is None:
+        raise ValueError(f"{node.op} computes nothing")
+    with torch.device("meta"):
+        module: nn.Module = make(node).eval()
+    own = {slot: tensors[f"{node.name}.{slot}"] for slot in OPS[node.op].tensors(node)}
+    result: Tensor = torch.func.functional_call(module, own, tuple(inputs))
+    return result
+
+
+def _worse(fit: LayerFit, best: LayerFit) -> bool:
+    return fit.off_by >= WORSE * best.off_by and fit.off_by >= best.off_by + WORSE_BY
+
+
+def _is_lost(fit: LayerFit, best: LayerFit, departures: int) -> bool:
+    return _worse(fit, best) and (disagrees(fit) or departures >= MOST_DEPARTURES)
+
+
+def _answered(fit: ReadingFit, logits: Tensor, labels: Tensor) -> ReadingFit:
+    top1 = 100 * (logits.argmax(1) == labels).double().mean().item()
+    return replace(fit, loss=F.cross_entropy(logits, labels).item(), top1=top1)
+
+
+def _ordered(fits: list[ReadingFit]) -> tuple[ReadingFit, ...]:
+    first, *rest = sorted(fits, key=lambda fit: (not fit.followed, -len(fit.layers), fit.off_by, fit.index))
+    alike = [first, *(fit for fit in rest if fit.followed and not _first_worse(fit, first))]
+    others = [fit for fit in rest if fit not in alike]
+    best = _by_answers(alike)
+    wrong = next((layer for layer in best[0].layers if disagrees(layer)), None)
+    told = [replace(fit, first_wrong=_first_worse(fit, best[0])) for fit in (*best[1:], *others)]
+    return (replace(best[0], first_wrong=wrong), *told)
+
+
+def _by_answers(alike: list[ReadingFit]) -> list[ReadingFit]:
+    """Readings with the same statistics: those of the least loss in the order given, then the others by their loss."""
+    alike = sorted(alike, key=lambda fit: fit.index)
+    if max(fit.top1 or 0 for fit in alike) < TELLING_TOP1:
+        return alike
+    least = min(fit.loss or 0 for fit in alike)
+    return sorted(alike, key=lambda fit: (fit.loss or 0) if better(least, fit.loss) else 0)
+
+
+def better(loss: float | None, than: float | None) -> bool:
+    """Whether one loss is clearly below another."""
+    return loss is not None and than is not None and than > WORSE_LOSS * loss
+
+
+def _first_worse(fit: ReadingFit, best: ReadingFit) -> LayerFit | None:
+    pairs = zip(fit.layers, best.layers, strict=False)
+    return next((theirs for theirs, ours in pairs if _worse(theirs, ours)), None)
