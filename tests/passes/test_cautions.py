@@ -5,12 +5,8 @@ from dataclasses import replace
 from idsnn_convert.passes.cautions import cautions, doubts
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.types import BlockMap
-<<<<<<< HEAD
 from idsnn_convert.runtime.graph import Attr, Graph
-=======
-from idsnn_convert.runtime.graph import Graph
 from tests.passes.made import spec, teacher
->>>>>>> 43b4726 (Data tells which network a teacher's tensors are those of: readings ranked by their batch norms)
 
 
 def with_kinds(graph: Graph, *kinds: str) -> Graph:
@@ -50,14 +46,14 @@ def test_gates_that_stay_are_counted(tiny_graph: Graph) -> None:
     assert (told.node, told.source) == (site.name, "net.py:9")
 
 
-<<<<<<< HEAD
 def test_group_norms_that_stay_are_counted(tiny_graph: Graph) -> None:
     attrs: dict[str, Attr] = {"groups": 2, "channels": tiny_graph["bn1"].shape[0], "eps": 1e-5, "affine": True}
     grouped = tiny_graph.with_nodes({"bn1": replace(tiny_graph["bn1"], op="group_norm", attrs=attrs, source="net.py:5")})
     (told,) = cautions(tiny_graph, segment(tiny_graph), grouped)
     assert told.reason.startswith("group norms that stay: 1;")
     assert (told.node, told.source) == ("bn1", "net.py:5")
-=======
+
+
 def test_what_images_contradict_is_told_with_its_first_batch_norm() -> None:
     rows = [{"node": "bn1", "off_by": 0.02, "agrees": True}, {"node": "bn2", "off_by": 0.5, "agrees": False}]
     evidence = {"verdict": "other", "images": 300, "data": "cifar10", "batch_norms": rows}
@@ -65,4 +61,3 @@ def test_what_images_contradict_is_told_with_its_first_batch_norm() -> None:
     assert told.node == "bn2"
     assert told.reason == "its batch norms do not agree with 300 images of cifar10, bn2 first (off by 0.50)"
     assert doubts(teacher(spec(), evidence={**evidence, "verdict": "same"})) == doubts(teacher(spec())) == ()
->>>>>>> 43b4726 (Data tells which network a teacher's tensors are those of: readings ranked by their batch norms)
