@@ -27,8 +27,10 @@ from idsnn_convert.runtime.initialise import prepared
 from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.measures import THRESHOLDS
 from idsnn_convert.runtime.network import SpikingNetwork, build
+from idsnn_convert.runtime.neurons import parameter_shapes
 from idsnn_convert.runtime.normalisation import MEASURED, Normalisation, default_for, from_json, measured, parse
 from idsnn_convert.runtime.recipe import Recipe, load_recipe
+from idsnn_convert.runtime.taps import read_taps
 from idsnn_convert.runtime.trainer import TrainResult, Watcher, train
 
 WORTH_COMPILING = 20_000
@@ -208,7 +210,7 @@ def train_file(
     """Trains the spiking checkpoint ``student`` by a recipe, into the run folder ``out``.
 
     Args:
-        teacher: the file it distills from; needed if the recipe's ``loss.alpha`` is above 0.
+        teacher: the file it distills from; needed if the recipe's ``loss.alpha`` or ``loss.tap_weight`` is above 0.
         recipe: a shipped recipe's name or a TOML file; ``overrides`` are ``section.key=value``.
         normalisation: of the images; by default the checkpoint's, else what the teacher's first batch norm tells.
         limit_train: train on so many images only.
@@ -221,8 +223,8 @@ def train_file(
         Interrupted: on SIGINT or SIGTERM, when the run can be resumed.
     """
     settings, path = load_recipe(recipe, overrides), Path(student)
-    if settings.loss.alpha and teacher is None:
-        problem = f"recipe {recipe} distills (loss.alpha = {settings.loss.alpha:g}), but there is no teacher"
+    if settings.loss.asks_teacher and teacher is None:
+        problem = f"recipe {recipe} distills ({settings.loss.asks_teacher}), but there is no teacher"
         raise UserError(problem, hint="Name one with --teacher, or a recipe that does without: init-only, baseline.")
     start, dataset = prepared(read(path), settings), open_dataset(data)
     check_fits(start.graph, dataset.test)
@@ -239,7 +241,12 @@ def train_file(
     for line in chosen.lines():
         told(line)
     passes = (limit_train or len(dataset.train)) * settings.run.epochs * start.time_steps
-    network = runtime.network(start, compiled=_compile(compiled, passes, where, told))
+    fuse = _compile(compiled, passes, where, told)
+    if fuse and any(parameter_shapes(node.attrs) for node in start.graph.of("neuron")):
+        told("kernels: neurons that learn their decay or threshold run on their own, in plain PyTorch")
+    loss = settings.loss
+    taps = read_taps(start.mapping, start.graph, taught.graph, loss.tap) if taught is not None and loss.tap_weight else ()
+    network = runtime.network(start, compiled=fuse, taps=[tap.student for tap in taps])
     with joined(where) as world:
         if world.size > 1:
             told(f"{world.size} processes share each batch of {settings.run.batch_size} images")
@@ -250,7 +257,7 @@ def train_file(
             Path(out),
             normalisation=chosen.normalisation,
             save=lambda trained, place, record: _save(start, trained, place, record, chosen),
-            teacher=None if taught is None else build(taught.graph, taught.tensors),
+            teacher=None if taught is None else build(taught.graph, taught.tensors, taps=[tap.teacher for tap in taps]),
             watcher=watcher,
             limit_train=limit_train,
             resume=resume,

@@ -13,6 +13,7 @@ from torch import Tensor
 from idsnn_convert.passes.cautions import cautions, doubts
 from idsnn_convert.passes.match import StagePlan
 from idsnn_convert.passes.sites import sites
+from idsnn_convert.passes.taps import taps
 from idsnn_convert.passes.types import Block, BlockMap, Target, Teacher
 from idsnn_convert.passes.verify import Check
 from idsnn_convert.passes.weightmap import TensorMap, WeightMap
@@ -56,6 +57,7 @@ class Made:
             ],
             "tensors": [self._row(entry) for entry in self.weights.tensors],
             "unused": [*self._unused(), *({"source": name, "reason": reason} for name, reason in teacher.unread.items())],
+            "taps": [asdict(tap) for tap in taps(plan, target, self.spiking, teacher.graph)],
             "sites": [asdict(site) for site in sites(plan, target, self.spiking, teacher.graph)],
             "checks": [asdict(check) for check in self.checks],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -28,9 +29,14 @@ def load(
 
 
 def network(
-    checkpoint: Checkpoint, *, time_steps: int | None = None, device: torch.device | str = "cpu", compiled: bool = False
+    checkpoint: Checkpoint,
+    *,
+    time_steps: int | None = None,
+    device: torch.device | str = "cpu",
+    compiled: bool = False,
+    taps: Sequence[str] = (),
 ) -> SpikingNetwork:
-    """The spiking network that a checkpoint describes."""
+    """The spiking network that a checkpoint describes; ``taps`` are nodes whose maps it can give too."""
     steps = checkpoint.time_steps if time_steps is None else time_steps
     given = (checkpoint.graph, checkpoint.tensors, steps, checkpoint.encoder, device, compiled)
-    return SpikingNetwork(*given, readout=checkpoint.readout)
+    return SpikingNetwork(*given, readout=checkpoint.readout, taps=taps)

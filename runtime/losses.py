@@ -1,65 +1,101 @@
-"""The losses of IDSNN (Fan et al. 2023, eq. 6-8), and their variants that judge each time step.
+"""The losses between a student's answers, the labels and a teacher's answers, each a term of one sum.
+
+IDSNN (Fan et al. 2023, eq. 6-8) judges the mean over time. "Temporal-wise" distillation (Yu et al. 2025, ICML, "Efficient
+logit-based knowledge distillation of deep spiking neural networks for full-range timestep deployment") judges each step
+by label and teacher, and by the steps' ensemble, so that the network can stop after any number of steps.
 
 Letters: T time steps, B batch, K classes. Student logits are (T, B, K), one row a step; teacher logits (B, K).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from idsnn_convert.runtime.readout import Readout
 from idsnn_convert.runtime.recipe import Loss
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """Scalars. ``kl`` is not yet weighted by alpha * temperature^2; it is 0 where nothing is distilled."""
+    """Scalars. Only ``total`` has gradients and weights; the terms are bare, 0 where the recipe leaves them out.
+
+    Attributes:
+        right: share of the images whose answer is their label, or the likeliest of their soft labels.
+    """
 
     total: Tensor
     ce: Tensor
     kl: Tensor
+    ensemble: Tensor
+    tap: Tensor
+    right: Tensor
+
+    def row(self) -> Tensor:
+        """All of them in this order (6,), without gradients."""
+        return torch.stack([getattr(self, field.name).detach() for field in fields(self)])
 
 
-def distillation_loss(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, settings: Loss) -> LossTerms:
-    """``total = CE + alpha temperature^2 KL`` (eq. 6).
+def total_loss(
+    logits: Tensor,
+    labels: Tensor,
+    teacher_logits: Tensor | None,
+    settings: Loss,
+    readout: Readout | None = None,
+    tap: Tensor | None = None,
+) -> LossTerms:
+    """``total = CE + alpha temperature^2 KL + ensemble_weight temperature^2 ENSEMBLE + tap_weight TAP``.
 
-    With ``normalise`` the total is divided by ``1 + alpha temperature^2``, so that the gradient keeps about the size
-    that CE alone has and one learning rate serves every alpha. The paper does not divide.
+    The first two are eq. 6. With ``normalise`` the total is divided by ``1 + (alpha + ensemble_weight) temperature^2``,
+    so that the gradient keeps about the size that CE alone has and one learning rate serves all weights. Neither paper
+    divides.
 
     Args:
         logits: the student's, (T, B, K).
-        labels: (B,), int64.
+        labels: int64 (B,), or soft ones: float (B, K), each row a distribution.
         teacher_logits: (B, K); may be None for ``alpha = 0``.
+        readout: how one answer is made of all steps; by default the mean.
+        tap: the distance of feature maps; may be None for ``tap_weight = 0``.
     """
     logits = logits.float()
-    mean = logits.mean(0)
-    per_step = "steps" in (settings.ce, settings.kl)
-    steps = logits.flatten(0, 1) if per_step else mean
-    ce = cross_entropy(*_judged(settings.ce, mean, steps, labels), settings.label_smoothing)
-    if teacher_logits is None or settings.alpha == 0:
-        if settings.alpha:
+    answer = (readout or Readout())(logits)
+    none = torch.zeros((), device=logits.device)
+    ce = cross_entropy(*_judged(settings.ce, answer, logits, labels), settings.label_smoothing)
+    kl = ensemble = none
+    squared = settings.temperature**2
+    if settings.alpha:
+        if teacher_logits is None:
             raise ValueError(f"alpha is {settings.alpha}, but there are no teacher logits")
-        return LossTerms(ce, ce.detach(), torch.zeros_like(ce.detach()))
-    kl = kl_divergence(*_judged(settings.kl, mean, steps, teacher_logits.float()), settings.temperature)
-    weight = settings.alpha * settings.temperature**2
-    total = ce + weight * kl
-    return LossTerms(total / (1 + weight) if settings.normalise else total, ce.detach(), kl.detach())
+        kl = kl_divergence(*_judged(settings.kl, answer, logits, teacher_logits.float()), settings.temperature)
+    if settings.ensemble_weight:
+        target = (answer if settings.ensemble == "all" else right_steps(logits, labels)).detach()
+        ensemble = kl_divergence(*_judged("steps", answer, logits, target), settings.temperature)
+    total = ce + settings.alpha * squared * kl + settings.ensemble_weight * squared * ensemble
+    if settings.tap_weight:
+        if tap is None:
+            raise ValueError(f"tap_weight is {settings.tap_weight}, but there are no feature maps")
+        total = total + settings.tap_weight * tap
+    if settings.normalise:
+        total = total / (1 + (settings.alpha + settings.ensemble_weight) * squared)
+    right = (answer.argmax(-1) == hard(labels)).float().mean()
+    return LossTerms(total, ce.detach(), kl.detach(), ensemble.detach(), none if tap is None else tap.detach(), right)
 
 
-def _judged(on: str, mean: Tensor, steps: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and the targets to hold them against: the mean over T (B rows), or each step's (T*B rows)."""
+def _judged(on: str, answer: Tensor, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and the targets to hold them against: the answer (B rows), or each step's (T*B rows)."""
     if on == "mean":
-        return mean, target
-    return steps, target.repeat(len(steps) // len(target), *(1,) * (target.dim() - 1))
+        return answer, target
+    return logits.flatten(0, 1), target.repeat(len(logits), *(1,) * (target.dim() - 1))
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """``CE = -mean_n sum_k q[n, k] log softmax(z[n])[k]`` (eq. 8) for logits z (N, K) and labels y (N,).
+    """``CE = -mean_n sum_k q[n, k] log softmax(z[n])[k]`` (eq. 8) for logits z (N, K).
 
-    ``q[n, k] = (1 - s) [k = y_n] + s / K`` with label smoothing s.
+    ``q[n, k] = (1 - s) p[n, k] + s / K`` with label smoothing s, where p are the soft labels (N, K), or 1 at the label of
+    int64 labels (N,) and 0 elsewhere.
     """
     return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
@@ -73,3 +109,17 @@ def kl_divergence(logits: Tensor, teacher_logits: Tensor, temperature: float) ->
     student = F.log_softmax(logits / temperature, dim=-1)
     teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def right_steps(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean of the logits of those steps that answer right, (T, B, K) -> (B, K); 0, so no opinion, where none does.
+
+    What the authors of Yu et al. 2025 take for the ensemble in their code; the paper takes all steps.
+    """
+    right = (logits.argmax(-1) == hard(labels)).to(logits.dtype)[..., None]  # (T, B, 1)
+    return (logits * right).sum(0) / right.sum(0).clamp_min(1)
+
+
+def hard(labels: Tensor) -> Tensor:
+    """Labels (B,) as they are; of soft ones (B, K) the likeliest class."""
+    return labels.argmax(-1) if labels.dim() > 1 else labels

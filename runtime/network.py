@@ -5,7 +5,7 @@ Letters: T time steps, B batch, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -31,21 +31,24 @@ class Repeat(nn.Module):
         return x.expand(self.time_steps, *x.shape).flatten(0, 1)
 
 
-def build(graph: Graph, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu") -> fx.GraphModule:
+def build(
+    graph: Graph, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu", taps: Sequence[str] = ()
+) -> fx.GraphModule:
     """The module that computes ``graph`` with copies of ``tensors`` (named ``node.slot``): (B, C, H, W) -> (B, K).
 
-    Its state dict has exactly the graph's tensor names. Neurons, if any, see one time step.
+    With ``taps``, names of nodes, it gives their values too: (logits, value, ...). Its state dict has exactly the
+    graph's tensor names. Neurons, if any, see one time step.
 
     Raises:
         UserError: if the graph breaks the rules of :func:`idsnn_convert.runtime.ops.check`.
     """
     check(graph)
     with torch.device("meta"):
-        module = _assemble(graph, frozenset(), {})
+        module = _assemble(graph, frozenset(), {}, taps)
     return _filled(module, tensors, device)
 
 
-def _assemble(graph: Graph, time_free: frozenset[str], fused: Mapping[str, Fusion]) -> fx.GraphModule:
+def _assemble(graph: Graph, time_free: frozenset[str], fused: Mapping[str, Fusion], taps: Sequence[str] = ()) -> fx.GraphModule:
     """Places the modules and writes the calls; what has no time axis is repeated before it meets what has."""
     root = nn.Module()
     calls = fx.Graph()
@@ -68,7 +71,8 @@ def _assemble(graph: Graph, time_free: frozenset[str], fused: Mapping[str, Fusio
             values[node.name] = calls.placeholder("x")
             continue
         if make is None:
-            calls.output(timed(node.inputs[0]))
+            logits = timed(node.inputs[0])
+            calls.output((logits, *map(timed, taps)) if taps else logits)
             continue
         module = make(node)
         _place(root, node.name, module)
@@ -138,6 +142,7 @@ class SpikingNetwork(nn.Module):
     Attributes:
         graph: the canonical graph.
         body: the module that computes it; its state dict holds the checkpoint's tensors under their names.
+        taps: names of the nodes whose maps :meth:`forward` can give.
 
     With ``compiled``, batch norm, residual add and neuron run as one kernel made by torch.compile at the first call
     (seconds, once per machine); :func:`idsnn_convert.runtime.kernels.can_compile` says whether it can be.
@@ -152,16 +157,20 @@ class SpikingNetwork(nn.Module):
         device: torch.device | str = "cpu",
         compiled: bool = False,
         readout: Readout | None = None,
+        taps: Sequence[str] = (),
     ) -> None:
         super().__init__()
         check(graph)
         self.graph = graph
         self.readout = readout or Readout()
+        self.taps = tuple(taps)
         self.encoder_name = encoder
         self.encoder: Encoder = ENCODERS[encoder].make()
         with torch.device("meta"):
             time_free = time_free_nodes(graph, encoder)
-            body = _assemble(graph, time_free, fusions(graph, time_free) if compiled else {})
+            found = fusions(graph, time_free) if compiled else {}
+            fused = {name: fusion for name, fusion in found.items() if not set(fusion.absorbed) & set(taps)}
+            body = _assemble(graph, time_free, fused, self.taps)
         self.body = _filled(body, tensors, device)
         self.time_steps = time_steps
 
@@ -179,10 +188,13 @@ class SpikingNetwork(nn.Module):
             if isinstance(module, SpikingNeuron | Repeat):
                 module.time_steps = steps
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.body(self.encoder(images, self._time_steps))
-        steps: Tensor = logits.unflatten(0, (self._time_steps, len(images)))
-        return steps
+    def forward(self, images: Tensor, maps: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Logits (T, B, K); with ``maps`` also the mean over time (B, C, H, W) of each node in ``taps``."""
+        values = self.body(self.encoder(images, self._time_steps))
+        logits, *tapped = (
+            value.unflatten(0, (self._time_steps, len(images))) for value in (values if self.taps else (values,))
+        )
+        return (logits, [value.mean(0) for value in tapped]) if maps else logits
 
     def tensors(self) -> dict[str, Tensor]:
         """The network's tensors under their checkpoint names, in graph order, on the CPU."""

@@ -5,14 +5,17 @@ Letters: T time steps, B batch, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.losses import LossTerms, distillation_loss
+from idsnn_convert.runtime.losses import LossTerms, total_loss
+from idsnn_convert.runtime.readout import Readout
 from idsnn_convert.runtime.recipe import Loss
+from idsnn_convert.runtime.taps import tap_loss
 
 HALVES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """A recipe's precision -> the type that convolutions and products run in under autocast; None without autocast."""
@@ -23,41 +26,49 @@ class Objective:
     """The loss of a student on a batch.
 
     Attributes:
-        student: gives logits (T, B, K), or (B, K) for a network without time.
-        teacher: gives logits (B, K); never learns. None if nothing is distilled.
+        student: gives logits (T, B, K), or (B, K) for a network without time. Where the recipe compares feature maps it is
+            called with ``maps=True`` and gives them too, see :class:`idsnn_convert.runtime.network.SpikingNetwork`.
+        teacher: gives logits (B, K), and where feature maps are compared its own after them; never learns. None if nothing
+            is distilled.
         settings: the recipe's losses.
         precision: the recipe's; logits and losses are float32 whatever it is.
+        readout: how one answer is made of all steps; by default their mean.
     """
 
     student: nn.Module
     teacher: nn.Module | None
     settings: Loss
     precision: str = "float32"
+    readout: Readout | None = None
 
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, LossTerms]:
-        """The student's logits (T, B, K), T = 1 for one without time, and the losses, of which ``total`` has gradients.
+    def __call__(self, images: Tensor, labels: Tensor) -> LossTerms:
+        """The losses, of which ``total`` has gradients.
 
         Args:
             images: (B, C, H, W), normalised.
-            labels: (B,), int64.
+            labels: int64 (B,), or soft ones: float (B, K).
 
         Raises:
             UserError: if teacher and student tell different numbers of classes apart.
         """
+        compares = bool(self.settings.tap_weight)
         with self._precision(images.device):
-            logits = self.student(images)
+            logits, maps = self.student(images, maps=True) if compares else (self.student(images), [])
         logits = logits if logits.dim() == 3 else logits[None]
-        return logits, distillation_loss(logits, labels, self._taught(images, logits.shape[1:]), self.settings)
+        taught, theirs = self._taught(images, logits.shape[1:])
+        tap = tap_loss(maps, theirs, self.settings.tap) if compares else None
+        return total_loss(logits, labels, taught, self.settings, self.readout, tap)
 
-    def _taught(self, images: Tensor, shape: torch.Size) -> Tensor | None:
-        """The teacher's logits, of shape (B, K)."""
+    def _taught(self, images: Tensor, shape: torch.Size) -> tuple[Tensor | None, Sequence[Tensor]]:
+        """The teacher's logits, of shape (B, K), and its maps."""
         if self.teacher is None:
-            return None
+            return None, ()
         with torch.no_grad(), self._precision(images.device):
-            taught: Tensor = self.teacher(images)
+            given = self.teacher(images)
+        taught, *maps = given if isinstance(given, tuple) else (given,)
         if taught.shape != shape:
             raise UserError(f"the teacher tells {taught.shape[-1]} classes apart, the network {shape[-1]}")
-        return taught
+        return taught, maps
 
     def _precision(self, device: torch.device) -> torch.autocast:
         half = HALVES[self.precision]

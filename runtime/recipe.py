@@ -103,14 +103,28 @@ class Schedule(_Section):
 
 
 class Loss(_Section):
-    """See :mod:`idsnn_convert.runtime.losses`. ``alpha = 0`` trains without a teacher."""
+    """See :mod:`idsnn_convert.runtime.losses`. A weight of 0 leaves a term out; ``alpha`` is that of the teacher's answers.
+
+    ``ce``, ``kl``: whether the answer is judged, the readout of all steps, or each step on its own.
+    ``ensemble_weight``: of each step's distance from the answer; ``ensemble``: the answer of all steps, or of the right ones.
+    ``tap_weight``: of the distance of feature maps from the teacher's; ``tap``: see :mod:`idsnn_convert.runtime.taps`."""
 
     alpha: AtLeast0 = 0.3
     temperature: Above0 = 4.0
     ce: Literal["mean", "steps"] = "mean"
     kl: Literal["mean", "steps"] = "mean"
+    ensemble_weight: AtLeast0 = 0.0
+    ensemble: Literal["all", "right"] = "all"
+    tap_weight: AtLeast0 = 0.0
+    tap: Literal["attention", "mse", "cosine"] = "attention"
     label_smoothing: Share = 0.0
     normalise: bool = False
+
+    @property
+    def asks_teacher(self) -> str:
+        """The settings that need a teacher, with their values; empty if none does."""
+        weights = {"loss.alpha": self.alpha, "loss.tap_weight": self.tap_weight}
+        return " and ".join(f"{key} = {value:g}" for key, value in weights.items() if value)
 
 
 class Augment(_Section):

@@ -17,6 +17,8 @@ from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.recipe import Recipe
 from idsnn_convert.runtime.updates import Updates
 
+SUMS = 7
+
 
 @dataclass
 class Position:
@@ -25,13 +27,13 @@ class Position:
     Attributes:
         epoch: epochs done.
         batch: batches done of the next one.
-        sums: over those batches' images: loss, cross-entropy, KL, right answers, images.
+        sums: over those batches' images: loss, cross-entropy, KL, ensemble, taps, right answers, images.
         train_seconds: spent on those batches.
     """
 
     epoch: int = 0
     batch: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0] * 5)
+    sums: list[float] = field(default_factory=lambda: [0.0] * SUMS)
     train_seconds: float = 0.0
     lr: float = 0.0
     best_top1: float = -1.0
@@ -42,7 +44,7 @@ class Position:
 
     def finish_epoch(self, top1: float, ema_top1: float | None = None) -> None:
         """Moves to the next epoch; ``top1`` is this one's accuracy, the best one if none before was as high."""
-        self.epoch, self.batch, self.sums, self.train_seconds = self.epoch + 1, 0, [0.0] * 5, 0.0
+        self.epoch, self.batch, self.sums, self.train_seconds = self.epoch + 1, 0, [0.0] * SUMS, 0.0
         self.last_top1 = top1
         if top1 > self.best_top1:
             self.best_top1, self.best_epoch = top1, self.epoch

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from idsnn_convert.runtime.batch_norm import synchronise
 from idsnn_convert.runtime.data.batches import Batch, batch_count, train_batches
@@ -28,7 +28,6 @@ from idsnn_convert.runtime.distributed import ALONE, Lost, World
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation, check_fits, evaluate
 from idsnn_convert.runtime.graph import Graph
-from idsnn_convert.runtime.losses import LossTerms
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.objective import Objective
 from idsnn_convert.runtime.recalibrate import recalibrate
@@ -131,7 +130,7 @@ def train(
         run_dir: see :mod:`idsnn_convert.runtime.run_folder`; made if it is not there.
         normalisation: of the images, for network and teacher alike: both see the same augmented batch.
         save: writes ``last.safetensors`` after each epoch, ``best.safetensors`` after each with the best accuracy yet.
-        teacher: gives logits (B, K); frozen, in eval mode. Needed where ``loss.alpha`` is above 0, else not used.
+        teacher: gives logits (B, K); frozen, in eval mode. Needed where the recipe asks it, else not used.
         limit_train: train on this many images, drawn by the recipe's seed.
         resume: go on where the run in ``run_dir`` stopped, however it stopped; all else must be as it was,
             but the number of processes: with another one the run goes on with the same batches, not to the same bits.
@@ -158,7 +157,7 @@ def train(
     with opened as folder, StopRequest() as stop, _own_randomness(device, recipe.run.seed + world.rank):
         run = _Run(
             network=network,
-            objective=Objective(network, teacher, recipe.loss, recipe.run.precision),
+            objective=Objective(network, teacher, recipe.loss, recipe.run.precision, getattr(network, "readout", None)),
             updates=Updates(network, recipe, device),
             recipe=recipe,
             train=images.to(device),
@@ -180,11 +179,14 @@ def train(
 
 def _teacher(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:
     """The teacher in eval mode if the recipe distills, else None."""
-    if not recipe.loss.alpha:
+    asks = recipe.loss.asks_teacher
+    if not asks:
         return None
     if teacher is None:
-        problem = f"the recipe distills (loss.alpha = {recipe.loss.alpha:g}), but there is no teacher"
-        raise UserError(problem, hint="Name one, or set loss.alpha=0.")
+        raise UserError(
+            f"the recipe distills ({asks}), but there is no teacher",
+            hint="Name one, or set loss.alpha=0 and loss.tap_weight=0.",
+        )
     return teacher.eval()
 
 
@@ -229,9 +231,9 @@ def _train_epoch(run: _Run, stop: StopRequest) -> None:
         step, count = at.epoch * run.batches + at.batch, run.images_at_hand
         at.lr = lr_at(recipe.schedule, recipe.optimizer.lr, step, run.batches, recipe.run.epochs)
         for some, theirs in micro_batches(images, labels, min(recipe.run.accumulate, count // world.size)):
-            logits, terms = run.objective(some, theirs)
+            terms = run.objective(some, theirs)
             run.updates.backward(terms.total * (len(theirs) / count))
-            sums += len(theirs) * _tally(logits.detach(), theirs, terms)
+            sums += len(theirs) * torch.cat((terms.row(), torch.ones(1, device=run.device)))
         run.updates.step(at.lr, step, world)
         at.batch += 1
         if at.batch % every == 0 or at.batch == run.batches:
@@ -240,13 +242,6 @@ def _train_epoch(run: _Run, stop: StopRequest) -> None:
             _look(run, stop)
             began = time.perf_counter()
             sums.zero_()
-
-
-def _tally(logits: Tensor, labels: Tensor, terms: LossTerms) -> Tensor:
-    """What the metrics are made of, means over a batch: loss, cross-entropy, KL, right answers, 1."""
-    truth = labels if labels.dim() == 1 else labels.argmax(1)  # the greater share of a mixed image
-    hits = (logits.mean(0).argmax(1) == truth).double().mean()
-    return torch.stack((terms.total.detach(), terms.ce, terms.kl, hits, torch.ones_like(hits)))
 
 
 def _batches(run: _Run, skip: int) -> Iterator[Batch]:
@@ -323,13 +318,15 @@ def _write_epoch(run: _Run, record: Mapping[str, Any]) -> None:
 
 def _record(run: _Run, tested: Evaluation, averaged: Evaluation | None) -> dict[str, Any]:
     """An epoch's line in metrics.jsonl. Losses in nats; ``lr`` is the last; accuracies of each number of steps if spiking."""
-    loss, ce, kl, hits, images = run.at.sums
+    loss, ce, kl, ensemble, tap, hits, images = run.at.sums
     record = {
         "epoch": run.at.epoch + 1,
         "lr": run.at.lr,
         "train_loss": loss / images,
         "train_ce": ce / images,
         "train_kl": kl / images,
+        "train_ensemble": ensemble / images,
+        "train_tap": tap / images,
         "train_top1_percent": 100 * hits / images,
         "train_seconds": run.at.train_seconds,
         "train_images_per_second": images / run.at.train_seconds,
