@@ -199,6 +199,7 @@ def train_file(
     overrides: Sequence[str] = (),
     normalisation: str | None = None,
     limit_train: int | None = None,
+    limit_test: int | None = None,
     resume: bool = False,
     arch: str | None = None,
     input_size: int | None = None,
@@ -214,6 +215,7 @@ def train_file(
         recipe: a shipped recipe's name or a TOML file; ``overrides`` are ``section.key=value``.
         normalisation: of the images; by default the checkpoint's, else what the teacher's first batch norm tells.
         limit_train: train on so many images only.
+        limit_test: evaluate after each epoch on the first so many test images only.
         resume: go on where the run in ``out`` stopped.
         arch, input_size: what the teacher is, where its file cannot tell.
         device: ``auto`` and ``cuda`` are each process's own GPU where torchrun started several.
@@ -226,7 +228,7 @@ def train_file(
     if settings.loss.asks_teacher and teacher is None:
         problem = f"recipe {recipe} distills ({settings.loss.asks_teacher}), but there is no teacher"
         raise UserError(problem, hint="Name one with --teacher, or a recipe that does without: init-only, baseline.")
-    start, dataset = prepared(read(path), settings), open_dataset(data)
+    start, dataset = prepared(read(path), settings), open_dataset(data).with_test(limit_test)
     check_fits(start.graph, dataset.test)
     taught = None if teacher is None else load_teacher(teacher, arch=arch, input_size=input_size)
     if taught is not None:

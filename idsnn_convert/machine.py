@@ -35,6 +35,7 @@ OPTIONAL: dict[str, Optional] = {
     "onnxruntime-gpu": Optional("gpu", "the same on a GPU"),
     "torchvision": Optional("zoo", "whole models saved by torchvision"),
     "timm": Optional("zoo", "whole models of timm, timm:MODEL@FILE"),
+    "matplotlib": Optional("plot", "the curves of a study"),
     "triton": Optional("", "compiled kernels on a GPU"),
 }
 

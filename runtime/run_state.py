@@ -81,7 +81,7 @@ def check_same(folder: Path, facts: Mapping[str, Any], asked: Mapping[str, Any])
     Raises:
         UserError: naming the first difference.
     """
-    before, now = dict(_flat("", facts.get("identity"))), dict(_flat("", asked))
+    before, now = dict(flat("", facts.get("identity"))), dict(flat("", asked))
     free = ("recipe.run.save_minutes", "recipe.description")
     for key in dict.fromkeys((*now, *before)):
         if key not in free and before.get(key) != now.get(key):
@@ -89,10 +89,11 @@ def check_same(folder: Path, facts: Mapping[str, Any], asked: Mapping[str, Any])
             raise UserError(problem, hint="Resume it as it began, or start a new run in another folder.")
 
 
-def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+def flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Nested objects as one row a leaf, ``recipe.optimizer.lr``, under the name ``key``."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _flat(f"{key}.{name}" if key else name, inner)
+            yield from flat(f"{key}.{name}" if key else name, inner)
     else:
         yield key, value
 

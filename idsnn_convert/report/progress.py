@@ -19,7 +19,8 @@ def tell(line: str) -> None:
     Console(file=sys.stderr, highlight=False).print(printable(line), markup=False, soft_wrap=True)
 
 
-def _bar(*more: TextColumn) -> Progress:
+def progress_bar(*more: TextColumn) -> Progress:
+    """A bar on stderr with the time left; nothing where stderr is no terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(None),
@@ -35,7 +36,7 @@ def _bar(*more: TextColumn) -> Progress:
 @contextmanager
 def counting(what: str) -> Iterator[Counter]:
     """A bar that is told (done, of)."""
-    with _bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
@@ -44,7 +45,7 @@ class TrainingBar:
     """Watches a run: batches of the epoch as a bar with its loss, then one line for the epoch."""
 
     def __init__(self) -> None:
-        self._bar = _bar(TextColumn("loss {task.fields[loss]:.3f}"))
+        self._bar = progress_bar(TextColumn("loss {task.fields[loss]:.3f}"))
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:

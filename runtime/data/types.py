@@ -6,7 +6,7 @@ Letters: N images, C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -114,3 +114,11 @@ class Dataset:
     def test(self) -> Split:
         """The test images. Raises UserError if their files are missing or damaged."""
         return self.read("test")
+
+    def with_test(self, n: int | None) -> Dataset:
+        """The same data set with the first ``n`` test images only; all of them for None.
+
+        Raises:
+            UserError: if ``n`` is below 1, once :attr:`test` is asked for.
+        """
+        return self if n is None else replace(self, read=lambda split: self.test.first(n) if split == "test" else self.train)

@@ -115,3 +115,11 @@ def test_the_teachers_normalisation_is_recorded_in_the_student(tmp_path: Path) -
     run = train_file(place, spec, tmp_path / "run", teacher=teacher, overrides=short, normalisation="half", compiled=False)
     assert read(run.result.last).normalisation == KNOWN["half"].to_json()
     assert read(run.result.last).training["recipe"]["run"]["epochs"] == 1
+
+
+def test_fewer_test_images_after_each_epoch(tmp_path: Path) -> None:
+    spec, teacher = files.data(tmp_path / "data"), files.teacher(tmp_path / "net.pth")
+    place, _ = convert(teacher, "resnet8", tmp_path / "s", settings=Settings(time_steps=1))
+    short = ["run.epochs=1", "run.batch_size=20"]
+    run = train_file(place, spec, tmp_path / "run", recipe="init-only", overrides=short, limit_test=8, compiled=False)
+    assert read(run.result.last).training["test_images"] == 8

@@ -67,3 +67,13 @@ def test_a_data_set_reads_each_split_when_asked_and_once() -> None:
     assert asked == ["test"]
     assert len(dataset.train) == 3
     assert asked == ["test", "train"]
+
+
+def test_the_first_test_images_of_a_data_set_stand_for_all() -> None:
+    dataset = Dataset("numbers", 3, (), Path("here"), lambda part: numbered(5))
+    fewer = dataset.with_test(2)
+    assert (len(fewer.test), len(fewer.train), fewer.name) == (2, 5, "numbers")
+    assert torch.equal(fewer.test.images, dataset.test.images[:2])
+    assert dataset.with_test(None) is dataset
+    with pytest.raises(UserError, match="at least 1, not 0"):
+        dataset.with_test(0).test  # noqa: B018
