@@ -243,6 +243,8 @@ def train_file(
     for line in chosen.lines():
         told(line)
     passes = (limit_train or len(dataset.train)) * settings.run.epochs * start.time_steps
+    if settings.run.time_chunk and compiled is None:
+        compiled = False  # the fused kernels give no potentials out
     fuse = _compile(compiled, passes, where, told)
     if fuse and any(parameter_shapes(node.attrs) for node in start.graph.of("neuron")):
         told("kernels: neurons that learn their decay or threshold run on their own, in plain PyTorch")

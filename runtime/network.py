@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, fx, nn
 
+from idsnn_convert.runtime.chunks import chunked
 from idsnn_convert.runtime.encoders import ENCODERS, Encoder
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fused import NormNeuron
@@ -143,6 +144,8 @@ class SpikingNetwork(nn.Module):
         graph: the canonical graph.
         body: the module that computes it; its state dict holds the checkpoint's tensors under their names.
         taps: names of the nodes whose maps :meth:`forward` can give.
+        time_chunk: run so many time steps at a time to save memory, see :mod:`idsnn_convert.runtime.chunks`; all at once
+            if None. Not with ``compiled``, whose kernels keep the potentials to themselves.
 
     With ``compiled``, batch norm, residual add and neuron run as one kernel made by torch.compile at the first call
     (seconds, once per machine); :func:`idsnn_convert.runtime.kernels.can_compile` says whether it can be.
@@ -173,6 +176,8 @@ class SpikingNetwork(nn.Module):
             body = _assemble(graph, time_free, fused, self.taps)
         self.body = _filled(body, tensors, device)
         self.time_steps = time_steps
+        self.time_chunk: int | None = None
+        self.compiled = compiled
 
     @property
     def time_steps(self) -> int:
@@ -184,17 +189,24 @@ class SpikingNetwork(nn.Module):
         if steps < 1:
             raise ValueError(f"time_steps must be at least 1, not {steps}")
         self._time_steps = steps
-        for module in self.body.modules():
-            if isinstance(module, SpikingNeuron | Repeat):
-                module.time_steps = steps
+        for module in self._lasting():
+            module.time_steps = steps
+
+    def _lasting(self) -> list[SpikingNeuron | Repeat]:
+        """The modules that know how many steps a forward takes."""
+        return [module for module in self.body.modules() if isinstance(module, SpikingNeuron | Repeat)]
 
     def forward(self, images: Tensor, maps: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Logits (T, B, K); with ``maps`` also the mean over time (B, C, H, W) of each node in ``taps``."""
-        values = self.body(self.encoder(images, self._time_steps))
-        logits, *tapped = (
-            value.unflatten(0, (self._time_steps, len(images))) for value in (values if self.taps else (values,))
-        )
-        return (logits, [value.mean(0) for value in tapped]) if maps else logits
+        x, steps = self.encoder(images, self._time_steps), self._time_steps
+        if self.time_chunk is None or self.time_chunk >= steps:
+            values = self.body(x)
+            logits, *tapped = (value.unflatten(0, (steps, len(images))) for value in (values if self.taps else (values,)))
+            found = [value.mean(0) for value in tapped] if maps else []
+        else:
+            constant = ENCODERS[self.encoder_name].constant
+            logits, found = chunked(self.body, x, self._lasting(), steps, self.time_chunk, constant)
+        return (logits, found) if maps else logits
 
     def tensors(self) -> dict[str, Tensor]:
         """The network's tensors under their checkpoint names, in graph order, on the CPU."""

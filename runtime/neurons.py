@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Attr, Shape
-from idsnn_convert.runtime.plif import DECAY, THRESHOLD, decay_logit, learned_multi_step
+from idsnn_convert.runtime.plif import DECAY, THRESHOLD, decay_logit, learned_spikes_and_last
 from idsnn_convert.runtime.surrogates import SURROGATES
 
 KINDS = ("lif", "if")
@@ -158,15 +158,17 @@ class _MultiStep(torch.autograd.Function):
 
     where ``K[t] = 1 - F[t]`` for the hard reset and 1 for the soft one. Equal to autograd through
     :func:`unrolled`, without keeping its graph: the rectangle saves one byte a step, the others their slope.
+    Gives the spikes and the last potential, before its reset.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, neuron: Neuron) -> Tensor:
+    def forward(ctx: Any, x: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
         spikes, slopes = torch.empty_like(x), []
-        hard, u = neuron.reset == "hard", None
+        hard, u = neuron.reset == "hard", x[0]
         saving = ctx.needs_input_grad[0]
         for t, current in enumerate(x):
-            u = current if u is None else torch.add(current, u, alpha=neuron.decay)
+            u = current if t == 0 else torch.add(current, u, alpha=neuron.decay)
             fired = u > neuron.v_threshold
             spikes[t] = fired
             if saving:
@@ -176,10 +178,10 @@ class _MultiStep(torch.autograd.Function):
         if saving:
             ctx.save_for_backward(spikes if hard else None, *slopes)
             ctx.neuron = neuron
-        return spikes
+        return spikes, u.clone() if len(x) == 1 else u  # no view of the input
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor, last: Tensor | None) -> tuple[Tensor, None]:
         neuron: Neuron = ctx.neuron
         spikes, *slopes = ctx.saved_tensors
         scale = 1 / (2 * neuron.width) if neuron.surrogate == "rectangle" else 1.0
@@ -191,6 +193,8 @@ class _MultiStep(torch.autograd.Function):
             if t + 1 < len(slopes):
                 carried = du[t + 1] if spikes is None else du[t + 1].masked_fill(spikes[t] > 0, 0)
                 du[t].add_(carried, alpha=neuron.decay)
+            elif last is not None:
+                du[t].add_(last)
         return du, None
 
 
@@ -202,8 +206,13 @@ def _saved_slope(u: Tensor, neuron: Neuron) -> Tensor:
 
 def multi_step(x: Tensor, neuron: Neuron) -> Tensor:
     """Spikes (T, ...) of a neuron layer for the currents ``x`` (T, ...), from zero potential."""
-    spikes: Tensor = _MultiStep.apply(x, neuron)  # type: ignore[no-untyped-call]
-    return spikes
+    return spikes_and_last(x, neuron)[0]
+
+
+def spikes_and_last(x: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
+    """As :func:`multi_step`, and the last potential (...), before its reset."""
+    found: tuple[Tensor, Tensor] = _MultiStep.apply(x, neuron)  # type: ignore[no-untyped-call]
+    return found
 
 
 class SpikingNeuron(nn.Module):
@@ -211,7 +220,15 @@ class SpikingNeuron(nn.Module):
 
     With ``repeats`` the input carries no time axis: (B, ...) is the same current at every step (the layers before
     the first neuron under direct encoding, computed once an image).
+
+    Attributes:
+        carries: whether to go on from the potential ``start`` (B, ...), zero if None, and to leave in ``end`` what the
+            reset leaves of the last one; see :mod:`idsnn_convert.runtime.chunks`.
     """
+
+    start: Tensor | None = None
+    end: Tensor | None = None
+    carries = False
 
     def __init__(self, neuron: Neuron, time_steps: int = 1, repeats: bool = False) -> None:
         super().__init__()
@@ -232,16 +249,28 @@ class SpikingNeuron(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         steps = self.time_steps
         currents = x.expand(steps, *x.shape) if self.repeats else x.unflatten(0, (steps, x.shape[0] // steps))
-        return self._spikes(currents).flatten(0, 1)
+        if self.start is not None:
+            currents = torch.cat([self._later(currents[:1], self.start), currents[1:]])
+        spikes, last = self._spikes(currents)
+        if self.carries:
+            fired = spikes[-1].detach()
+            hard = self.neuron.reset == "hard"
+            self.end = last.masked_fill(fired > 0, 0) if hard else last - self.v_threshold * fired
+        return spikes.flatten(0, 1)
 
-    def _spikes(self, currents: Tensor) -> Tensor:
+    def _later(self, current: Tensor, left: Tensor) -> Tensor:
+        """The potential that ``current`` and what was left of the potential before make."""
+        decay = self.decay
+        return current + decay * left if isinstance(decay, Tensor) else torch.add(current, left, alpha=decay)
+
+    def _spikes(self, currents: Tensor) -> tuple[Tensor, Tensor]:
         neuron = self.neuron
         if not neuron.parameters():
-            return multi_step(currents, neuron)
+            return spikes_and_last(currents, neuron)
         wide = torch.promote_types(currents.dtype, torch.float32)
         numbers = (torch.as_tensor(number, device=currents.device).to(wide) for number in (self.decay, self.v_threshold))
         slope, hard = SURROGATES[neuron.surrogate], neuron.reset == "hard"
-        return learned_multi_step(currents, *numbers, hard=hard, slope=slope, width=neuron.width)
+        return learned_spikes_and_last(currents, *numbers, hard=hard, slope=slope, width=neuron.width)
 
     def extra_repr(self) -> str:
         return f"{self.neuron}, time_steps={self.time_steps}, repeats={self.repeats}"

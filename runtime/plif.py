@@ -31,7 +31,10 @@ class _LearnedMultiStep(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, decay: Tensor, v_threshold: Tensor, hard: bool, slope: Slope, width: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, decay: Tensor, v_threshold: Tensor, hard: bool, slope: Slope, width: float
+    ) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
         potentials, spikes = torch.empty_like(x), torch.empty_like(x)
         for t, current in enumerate(x):
             left = None if t == 0 else _left(potentials[t - 1], spikes[t - 1], v_threshold, hard)
@@ -39,10 +42,10 @@ class _LearnedMultiStep(torch.autograd.Function):
             spikes[t] = potentials[t] > v_threshold
         ctx.save_for_backward(potentials, spikes, decay, v_threshold)
         ctx.hard, ctx.slope, ctx.width = hard, slope, width
-        return spikes
+        return spikes, potentials[-1]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, last: Tensor | None) -> tuple[Tensor | None, ...]:
         potentials, spikes, decay, v_threshold = ctx.saved_tensors
         du, d_decay, d_threshold = torch.empty_like(grad), torch.zeros_like(decay), torch.zeros_like(v_threshold)
         for t in reversed(range(len(grad))):
@@ -53,6 +56,8 @@ class _LearnedMultiStep(torch.autograd.Function):
                 if not ctx.hard:
                     d_threshold -= decay * (du[t + 1] * spikes[t]).sum()
                 fired = fired + decay * (du[t + 1] * (1 - spikes[t]) if ctx.hard else du[t + 1])
+            elif last is not None:
+                fired = fired + last
             du[t] = fired
         return du, d_decay, d_threshold, None, None, None
 
@@ -70,6 +75,13 @@ def learned_multi_step(x: Tensor, decay: Tensor, v_threshold: Tensor, *, hard: b
         hard: whether a spike takes all the potential, or ``v_threshold`` of it.
         slope, width: the surrogate, see :mod:`idsnn_convert.runtime.surrogates`.
     """
+    return learned_spikes_and_last(x, decay, v_threshold, hard=hard, slope=slope, width=width)[0]
+
+
+def learned_spikes_and_last(
+    x: Tensor, decay: Tensor, v_threshold: Tensor, *, hard: bool, slope: Slope, width: float
+) -> tuple[Tensor, Tensor]:
+    """As :func:`learned_multi_step`, and the last potential (...), before its reset."""
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    spikes: Tensor = _LearnedMultiStep.apply(wide, decay, v_threshold, hard, slope, width)  # type: ignore[no-untyped-call]
-    return spikes.to(x.dtype)
+    spikes, last = _LearnedMultiStep.apply(wide, decay, v_threshold, hard, slope, width)  # type: ignore[no-untyped-call]
+    return spikes.to(x.dtype), last

@@ -31,6 +31,8 @@ class _Section(BaseModel):
 class Run(_Section):
     """``batch_size``: images that one step learns from, however many parts and processes share them.
     ``accumulate``: cut each batch in so many parts, one after the other, for less memory; batch norm sees one at a time.
+    ``time_chunk``: run so many time steps at a time, for less memory at large T and one more forward; 0 runs all at
+    once. Batch norm sees one chunk at a time, see :mod:`idsnn_convert.runtime.chunks`.
     ``ema_decay``: keep a moving average of the weights beside them, see :mod:`idsnn_convert.runtime.ema`; 0 keeps none.
     ``save_minutes``: how often, besides after each epoch, what a run needs to be resumed is written.
     ``recalibrate_batches``: measure batch norm statistics anew over so many training batches before each evaluation,
@@ -40,6 +42,7 @@ class Run(_Section):
     seed: Annotated[int, Field(ge=0)] = 0
     batch_size: Count = 64
     accumulate: Count = 1
+    time_chunk: Annotated[int, Field(ge=0)] = 0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     ema_decay: Share = 0.0
     channels_last: bool = True

@@ -28,6 +28,7 @@ from idsnn_convert.runtime.distributed import ALONE, Lost, World
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation, check_fits, evaluate
 from idsnn_convert.runtime.graph import Graph
+from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.objective import Objective
 from idsnn_convert.runtime.recalibrate import recalibrate
@@ -143,6 +144,7 @@ def train(
     """
     teacher = _teacher(recipe, teacher)
     device = torch.device(device)
+    _set_chunk(network, recipe.run.time_chunk)
     graph = getattr(network, "graph", None)
     if isinstance(graph, Graph):
         check_fits(graph, dataset.train)
@@ -188,6 +190,15 @@ def _teacher(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:
             hint="Name one, or set loss.alpha=0 and loss.tap_weight=0.",
         )
     return teacher.eval()
+
+
+def _set_chunk(network: nn.Module, chunk: int) -> None:
+    """How many time steps the network runs at a time; 0 for all."""
+    if isinstance(network, SpikingNetwork) and not (chunk and network.compiled):
+        network.time_chunk = chunk or None
+    elif chunk:
+        problem = f"run.time_chunk = {chunk} needs a spiking network on plain kernels"
+        raise UserError(problem, hint="Set run.time_chunk=0, or train with --no-compile.")
 
 
 def _begin(run: _Run, resume: bool) -> None:

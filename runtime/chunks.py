@@ -1,0 +1,116 @@
+"""A spiking network run a few time steps at a time, for T too long to keep in memory.
+
+Of a chunk of steps only its input and each neuron's potential at its end are kept; the rest is computed again when the
+gradient comes back to it (activation checkpointing, Chen et al. 2016, along time). Activations of T steps shrink to
+those of k steps and T / k potentials, least at k about sqrt(T), for one more forward.
+
+Contract: exact, to the bit, for a network without batch norm or in evaluation mode. A batch norm in training takes its
+statistics over each chunk instead of over all steps; its running statistics move once a batch, by the mean of the
+chunks' statistics.
+
+Letters: T time steps, B batch, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from idsnn_convert.runtime.neurons import SpikingNeuron
+
+
+class Lasting(Protocol):
+    """A module that knows how many steps a forward takes."""
+
+    time_steps: int
+
+
+def chunked(
+    body: nn.Module, x: Tensor, lasting: Sequence[Lasting], time_steps: int, chunk: int, constant: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """Logits (T, B, K) of ``body``, ``chunk`` steps at a time, the last chunk what is left; and the mean over time
+    (B, ...) of whatever else ``body`` gives.
+
+    Args:
+        x: what the encoder gives, (T*B, ...), or (B, ...) if it is the same at every step.
+        lasting: the modules of ``body`` that know how many steps a forward takes.
+        constant: whether ``x`` is the same at every step.
+    """
+    neurons = [module for module in lasting if isinstance(module, SpikingNeuron)]
+    norms = [module for module in body.modules() if isinstance(module, nn.BatchNorm2d)]
+    images = len(x) if constant else len(x) // time_steps
+
+    def run(part: Tensor, steps: int, *starts: Tensor | None) -> tuple[Tensor, ...]:
+        """Each neuron's potential after ``steps`` steps, their logits, and the sums over them of what else there is."""
+        with _lasting(lasting, steps, time_steps), _carrying(neurons, starts):
+            given = body(part)
+            logits, *more = (value.unflatten(0, (steps, images)) for value in (given if isinstance(given, tuple) else (given,)))
+            return *(neuron.end for neuron in neurons if neuron.end is not None), logits, *(value.sum(0) for value in more)
+
+    momenta, found = [norm.momentum or 0.0 for norm in norms], []
+    states: Sequence[Tensor | None] = [None] * len(neurons)
+    for first in range(0, time_steps, chunk):
+        steps = min(chunk, time_steps - first)
+        part = x if constant else x[first * images : (first + steps) * images]
+        shares = [_share(momentum, steps, time_steps - first, time_steps) for momentum in momenta]
+        if torch.is_grad_enabled():
+
+            def contexts(shares: list[float] = shares) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+                return _following(norms, shares), _following(norms, [0.0] * len(norms))
+
+            given = checkpoint(run, part, steps, *states, use_reentrant=False, context_fn=contexts)
+        else:
+            with _following(norms, shares):
+                given = run(part, steps, *states)
+        states = given[: len(neurons)]
+        found.append(given[len(neurons) :])
+    logits, *sums = zip(*found, strict=True)
+    return torch.cat(logits), [sum(parts) / time_steps for parts in sums]
+
+
+def _share(momentum: float, steps: int, left: int, time_steps: int) -> float:
+    """The momentum of a chunk of ``steps`` steps, ``left`` to go with it, so that all chunks together move the running
+    statistics by ``momentum`` and each counts by its steps."""
+    return momentum * steps / (time_steps - momentum * (left - steps))
+
+
+@contextmanager
+def _following(norms: Sequence[nn.BatchNorm2d], momenta: Sequence[float]) -> Iterator[None]:
+    """Within, running statistics move by ``momenta``; 0 lets them rest."""
+    before = [norm.momentum for norm in norms]
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    try:
+        yield
+    finally:
+        for norm, usual in zip(norms, before, strict=True):
+            norm.momentum = usual
+
+
+@contextmanager
+def _lasting(modules: Sequence[Lasting], steps: int, usual: int) -> Iterator[None]:
+    """Within, a forward takes ``steps`` steps."""
+    for module in modules:
+        module.time_steps = steps
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.time_steps = usual
+
+
+@contextmanager
+def _carrying(neurons: Sequence[SpikingNeuron], starts: Sequence[Tensor | None]) -> Iterator[None]:
+    """Within, each neuron begins with its potential of ``starts`` and keeps the one it ends with."""
+    for neuron, start in zip(neurons, starts, strict=True):
+        neuron.carries, neuron.start = True, start
+    try:
+        yield
+    finally:
+        for neuron in neurons:
+            neuron.carries, neuron.start, neuron.end = False, None, None

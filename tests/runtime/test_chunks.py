@@ -1,0 +1,169 @@
+"""A few time steps at a time: the same numbers without batch norm, and what batch norm does then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from idsnn_convert.runtime.chunks import chunked
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.fold import fold
+from idsnn_convert.runtime.initialise import fresh_tensors
+from idsnn_convert.runtime.network import SpikingNetwork
+from idsnn_convert.runtime.neurons import Neuron
+from tests import graphs
+from tests.runtime import toy
+from tests.runtime.toy import At, Killed, assert_same_run, killed
+
+STEPS = 5
+IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+NEURONS = {
+    "hard": Neuron(),
+    "soft": Neuron(reset="soft", decay=0.9),
+    "arctan": Neuron(surrogate="arctan"),
+    "learnt hard": Neuron(learn_decay=True, learn_threshold=True),
+    "learnt soft": Neuron(learn_decay=True, learn_threshold=True, reset="soft"),
+}
+
+
+def network(neuron: Neuron, norms: bool, encoder: str = "direct") -> SpikingNetwork:
+    graph = graphs.spiking(neuron=neuron)
+    own = {name: tensor for name, tensor in fresh_tensors(graph, 0).items() if tensor.numel() == 1}  # what neurons learn
+    tensors = {**graphs.random_tensors(graph), **own}
+    if not norms:
+        graph, tensors = fold(graph, tensors)
+    return SpikingNetwork(graph, tensors, STEPS, encoder)
+
+
+def learnt(made: SpikingNetwork, chunk: int | None) -> dict[str, Tensor]:
+    """Logits, gradients and buffers of one batch."""
+    made.time_chunk = chunk
+    torch.manual_seed(0)
+    logits = made(IMAGES)
+    weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1))
+    (logits * weights).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in made.named_parameters() if parameter.grad is not None}
+    return {"logits": logits.detach(), **gradients, **dict(made.named_buffers())}
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4])
+@pytest.mark.parametrize("encoder", ["direct", "poisson"])
+def test_without_batch_norm_the_spikes_are_the_same_bits(chunk: int, encoder: str) -> None:
+    for neuron in NEURONS.values():
+        whole = learnt(network(neuron, norms=False, encoder=encoder), None)
+        parts = learnt(network(neuron, norms=False, encoder=encoder), chunk)
+        assert torch.equal(whole["logits"], parts["logits"])
+        assert whole["logits"].unique().numel() > 10
+        for name, tensor in whole.items():
+            assert torch.allclose(parts[name], tensor, rtol=1e-4, atol=1e-5), name
+
+
+def test_in_evaluation_batch_norm_changes_nothing() -> None:
+    whole, parts = (learnt(network(Neuron(), norms=True).eval(), chunk) for chunk in (None, 2))
+    assert torch.equal(whole["logits"], parts["logits"])
+    assert all(torch.allclose(parts[name], tensor, rtol=1e-4, atol=1e-5) for name, tensor in whole.items())
+    with torch.inference_mode():
+        made = network(Neuron(), norms=True).eval()
+        made.time_chunk = 3
+        assert torch.equal(made(IMAGES), whole["logits"])
+
+
+class Norm(nn.Module):
+    """A batch norm alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3, momentum=0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normalised: Tensor = self.norm(x)
+        return normalised
+
+
+def test_running_statistics_move_once_by_the_mean_of_the_chunks() -> None:
+    body, steps = Norm(), torch.randn(5 * 4, 3, 2, 2, generator=torch.Generator().manual_seed(2))
+    found = chunked(body, steps.requires_grad_(), [], 5, 2, constant=False)[0].flatten(0, 1)
+    chunks = [steps[:8], steps[8:16], steps[16:]]
+    mean = sum(share * part.mean((0, 2, 3)) for share, part in zip((0.4, 0.4, 0.2), chunks, strict=True))
+    assert torch.allclose(body.norm.running_mean, 0.3 * mean, atol=1e-6)
+    for part, own in zip(chunks, found.split([8, 8, 4]), strict=True):
+        assert torch.allclose(own, nn.BatchNorm2d(3)(part), atol=1e-6)
+    before = body.norm.running_mean.clone()
+    found.square().sum().backward()  # computes the chunks again
+    assert torch.equal(body.norm.running_mean, before)
+    assert body.norm.momentum == 0.3
+
+
+def saved(made: SpikingNetwork) -> int:
+    """Bytes that autograd keeps for the backward of one batch."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        made(IMAGES)
+    return sum(kept.values())
+
+
+def test_what_is_kept_between_forward_and_backward_does_not_grow_with_the_steps() -> None:
+    """Of each chunk its neurons' potentials are kept, a small part of its activations."""
+    found = {}
+    for steps in (8, 32):
+        made = network(Neuron(), norms=True)
+        made.time_steps = steps
+        whole = saved(made)
+        made.time_chunk = 8
+        found[steps] = whole, saved(made)
+    assert found[32][0] > 3.5 * found[8][0]
+    assert found[32][1] < found[32][0] / 10
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    made = network(Neuron(), norms=True)
+    before = learnt(network(Neuron(), norms=True), None)["logits"]
+    learnt(made, 2)
+    made.time_chunk = None
+    fresh = network(Neuron(), norms=True)
+    fresh.load_state_dict(made.state_dict())
+    assert torch.equal(made(IMAGES), fresh(IMAGES))
+    assert before.shape == made(IMAGES).shape
+
+
+def test_a_chunked_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    settings = ["run.time_chunk=2", "run.epochs=2", "run.accumulate=2", "run.recalibrate_batches=1"]
+    toy.run(tmp_path / "undisturbed", settings)
+    with pytest.raises(Killed):
+        toy.run(tmp_path / "run", [*settings, "run.save_minutes=1e-9"], watcher=At(2, 2, killed))
+    toy.run(tmp_path / "run", settings, resume=True)
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
+    toy.run(tmp_path / "whole", settings[1:])
+    assert toy.metrics(tmp_path / "whole")[0]["train_loss"] != toy.metrics(tmp_path / "run")[0]["train_loss"]
+
+
+def test_only_a_spiking_network_on_plain_kernels_has_chunks(tmp_path: Path) -> None:
+    compiled = SpikingNetwork(toy.GRAPH, fresh_tensors(toy.GRAPH, 0), toy.STEPS, compiled=True)
+    for trained in (compiled, nn.Linear(3, 4)):
+        with pytest.raises(UserError, match=r"run\.time_chunk = 2 needs a spiking network on plain kernels\n.*--no-compile"):
+            toy.run(tmp_path / "run", ["run.time_chunk=2"], trained=trained)
+    assert not (tmp_path / "run").exists()
+
+
+def test_maps_for_comparison_are_the_same_means_over_time() -> None:
+    graph = graphs.spiking()
+    graph, tensors = fold(graph, graphs.random_tensors(graph))
+    made = SpikingNetwork(graph, tensors, STEPS, taps=("layer1.0.act2", "layer2.0.add"))
+    found = {}
+    for chunk in (None, 2):
+        made.time_chunk = chunk
+        logits, maps = made(IMAGES, maps=True)
+        sum(value.square().sum() for value in maps).backward()
+        found[chunk] = [logits, *maps, made.body.get_parameter("conv1.weight").grad.clone()]
+        made.zero_grad()
+    assert len(found[None]) == 4
+    assert all(torch.allclose(whole, part, atol=1e-5, rtol=1e-4) for whole, part in zip(found[None], found[2], strict=True))
