@@ -21,7 +21,7 @@ COMMANDS = {
     "train": "Train a spiking checkpoint, with or without its teacher.",
     "evaluate": "Measure a student's or a teacher's accuracy.",
     "energy": "Count a student's synaptic operations, and what they cost.",
-    "export": "Write a network as ONNX, checked in onnxruntime.",
+    "export": "Write a network as ONNX or NIR, compared with the runtime first.",
     "study": "What initialisation and distillation add, on your teacher and data.",
 }
 """Name of a subcommand (its module in ``idsnn_convert.commands``) -> its line in the overview."""

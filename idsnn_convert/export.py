@@ -176,5 +176,18 @@ def _onnx(source: Source, options: Options) -> Prepared:
     )
 
 
-FORMATS: dict[str, tuple[str, Callable[[Source, Options], Prepared]]] = {"onnx": (".onnx", _onnx)}
+def _nir(source: Source, options: Options) -> Prepared:
+    with _needs("NIR", "nir"):
+        import nir
+
+        from idsnn_convert.runtime.export.nir import check
+        from idsnn_convert.runtime.export.nir.write import to_nir
+    _refuse(options, "NIR", "form", "time_steps", "opset", "folded")
+    if not source.spiking:
+        raise UserError(f"{source.name} is a teacher; NIR has no activations but neurons", hint="Convert it first.")
+    written = to_nir(source.checkpoint)
+    return Prepared(check.stages(written, source.checkpoint, source.drawn), lambda part: nir.write(part, written))
+
+
+FORMATS: dict[str, tuple[str, Callable[[Source, Options], Prepared]]] = {"onnx": (".onnx", _onnx), "nir": (".nir", _nir)}
 """Name on the command line -> the file's ending, and how it is prepared."""

@@ -14,6 +14,7 @@ EXAMPLES = """\b
 Examples:
   idsnn export run/best.safetensors --to onnx --data cifar10:DIR
   idsnn export run/best.safetensors --to onnx --form step -o chip.onnx
+  idsnn export run/best.safetensors --to nir
 """
 
 SECTIONS = {
@@ -26,7 +27,7 @@ SECTIONS = {
 
 @click.command("export", cls=Command, sections=SECTIONS, context_settings=SETTINGS, epilog=EXAMPLES)
 @click.argument("file", type=options.PATH)
-@click.option("--to", metavar="FORMAT", required=True, help="onnx.")
+@click.option("--to", metavar="FORMAT", required=True, help="onnx or nir.")
 @click.option("-o", "--output", metavar="FILE", type=options.PATH, help="Where to write.  [default: FILE with its ending]")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @click.option(
@@ -59,7 +60,7 @@ def command(
 
     ONNX is compared in onnxruntime with the runtime: every layer by itself, which must agree; all together, where
     rounding may flip a spike at its threshold, which is counted; and with --data the answers for real images. Where a
-    comparison fails no file is written and the exit code is 1.
+    comparison fails no file is written and the exit code is 1. NIR is read back and compared.
 
     Reads FILE and the data; writes one file. Takes seconds; with 1,000 images and a spiking resnet20 half a minute.
     """

@@ -73,3 +73,14 @@ def test_a_missing_package_comes_with_how_to_install_it(student: Path, monkeypat
     with pytest.raises(UserError, match="writing ONNX needs onnx, which is not installed") as told:
         export(student, "onnx")
     assert told.value.hint == 'pip install "idsnn-convert[cpu]"'
+
+
+def test_nir_is_read_back_and_has_no_choices(student: Path, teacher: Path) -> None:
+    pytest.importorskip("nir")
+    found = export(student, "nir")
+    assert found.path == Path("student.nir")
+    assert [stage.name for stage in found.stages] == ["Read back", "Run beside the original"]
+    with pytest.raises(UserError, match="--opset means nothing for NIR"):
+        export(student, "nir", "other.nir", Options(opset=18))
+    with pytest.raises(UserError, match="is a teacher; NIR has no activations"):
+        export(teacher, "nir", "other.nir")

@@ -57,6 +57,26 @@ def _batch_norm(emitter: Emitter, node: Node, inputs: list[str], names: Mapping[
     return emitter.call("BatchNormalization", inputs + given, node.name, epsilon=node.attr("eps"))
 
 
+def _group_norm(emitter: Emitter, node: Node, inputs: list[str], names: Mapping[str, str]) -> str:
+    """Each group as one long channel, normalised on its own: ONNX's GroupNormalization needs opset 21."""
+    groups, shape = node.attr("groups"), emitter.call("Shape", inputs, f"{node.name}.shape")
+    long = emitter.call("Reshape", [*inputs, emitter.integers((0, groups, -1))], f"{node.name}.groups")
+    plain = [
+        emitter.array(f"{node.name}.{name}", np.full(groups, value, np.float32)) for name, value in (("ones", 1), ("zeros", 0))
+    ]
+    normal = emitter.call("InstanceNormalization", [long, *plain], f"{node.name}.normal", epsilon=node.attr("eps"))
+    found = emitter.call("Reshape", [normal, shape], f"{node.name}.back")
+    if not node.attr("affine"):
+        return found
+    ends = emitter.integers((-1, 1, 1))
+    weight, bias = (emitter.call("Reshape", [names[slot], ends], f"{names[slot]}.map") for slot in ("weight", "bias"))
+    return emitter.call("Add", [emitter.call("Mul", [found, weight], f"{node.name}.scaled"), bias], node.name)
+
+
+def _scale(emitter: Emitter, node: Node, inputs: list[str], names: Mapping[str, str]) -> str:
+    return emitter.call("Mul", [*inputs, emitter.number(node.attr("factor"))], node.name)
+
+
 def _linear(emitter: Emitter, node: Node, inputs: list[str], names: Mapping[str, str]) -> str:
     weights = [names[slot] for slot in ("weight", "bias") if slot in names]
     if len(node.shape) == 1:
@@ -157,6 +177,7 @@ def _plain(operator: str, **attributes: Any) -> Emit:
 OPERATORS: dict[str, Emit] = {
     "conv2d": _conv,
     "batch_norm": _batch_norm,
+    "group_norm": _group_norm,
     "linear": _linear,
     "activation": _activation,
     "gate": _gate,
@@ -166,6 +187,7 @@ OPERATORS: dict[str, Emit] = {
     "flatten": _plain("Flatten", axis=1),
     "add": _chain("Add"),
     "mul": _chain("Mul"),
+    "scale": _scale,
     "complement": _complement,
     "concat": _plain("Concat", axis=1),
     "pad": _pad,

@@ -1,0 +1,1 @@
+"""To and from NIR, the neuromorphic intermediate representation (Pedersen et al. 2024)."""
