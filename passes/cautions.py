@@ -1,10 +1,12 @@
-"""What of a teacher converts, but not to the letter; told with every conversion."""
+"""What converts, but not to the letter; told with every conversion."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from idsnn_convert.passes.types import BlockMap, Teacher
+from idsnn_convert.passes.match import StagePlan
+from idsnn_convert.passes.types import Block, BlockMap, Teacher
+from idsnn_convert.passes.weightmap import WeightMap
 from idsnn_convert.runtime.graph import Graph, Node
 
 SHOWN = 3
@@ -47,6 +49,51 @@ def cautions(teacher: Graph, blocks: BlockMap, target: Graph) -> tuple[Caution, 
     return (*odd, *(Caution(note) for note in blocks.notes), *_kept_gates(target), *_kept_norms(target))
 
 
+def differences(plan: StagePlan, weights: WeightMap, teacher: Graph, target: Graph) -> tuple[Caution, ...]:
+    """Where ``target`` computes otherwise than ``teacher`` with the tensors it takes: in groups, and behind the add."""
+    return (*_regrouped(weights, teacher, target), *_firing_behind_the_add(plan, teacher, target))
+
+
+def _regrouped(weights: WeightMap, teacher: Graph, target: Graph) -> list[Caution]:
+    taken = [
+        (entry.target.rpartition(".")[0], str(entry.source).rpartition(".")[0]) for entry in weights.tensors if entry.source
+    ]
+    pairs = [(target[ours], teacher[theirs]) for ours, theirs in dict.fromkeys(taken) if target[ours].op == "conv2d"]
+    found: dict[tuple[int, int], list[Node]] = {}
+    for ours, theirs in pairs:
+        groups = (ours.attr("groups"), theirs.attr("groups"))
+        if groups[0] != groups[1]:
+            found.setdefault(groups, []).append(replace(ours, source=""))  # a line of our own code tells nobody anything
+    return [
+        Caution(
+            f"{len(nodes)} convolutions have {ours} groups and their source {theirs}: {_places(nodes)}. Input channels are "
+            "looped by their place inside the group, so every group takes those of the teacher's first channels",
+            nodes[0].name,
+            advice="For weights that keep their channels choose a target with the teacher's groups.",
+        )
+        for (ours, theirs), nodes in found.items()
+    ]
+
+
+def _firing_behind_the_add(plan: StagePlan, teacher: Graph, target: Graph) -> list[Caution]:
+    """A pre-activated block fires inside, ahead of its convolutions, and has none behind the add by design."""
+    silent = [
+        pair.source
+        for pair in plan.pairs
+        if _fires(target, pair.target) and not _fires(teacher, pair.source) and teacher[pair.source.branch[0]].op == "conv2d"
+    ]
+    blocks = list(dict.fromkeys(block.name for block in silent))
+    if not blocks:
+        return []
+    more = f" and {len(blocks) - SHOWN} more" if len(blocks) > SHOWN else ""
+    told = f"{len(blocks)} of the teacher's blocks have no activation behind the add, where the target's have a neuron: "
+    return [Caution(told + ", ".join(blocks[:SHOWN]) + more, silent[0].join, teacher[silent[0].join].source)]
+
+
+def _fires(graph: Graph, block: Block) -> bool:
+    return any(graph[name].op in ("activation", "neuron") for name in block.after)
+
+
 def _kept_norms(target: Graph) -> list[Caution]:
     norms = target.of("group_norm")
     if not norms:
@@ -65,11 +112,14 @@ def _kept_gates(target: Graph) -> list[Caution]:
 
 
 def _odd_activations(kind: str, found: list[Node], of: int) -> Caution:
-    places = [f"{node.name} ({node.source})" if node.source else node.name for node in found[:SHOWN]]
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return Caution(
-        f"{len(found)} of {of} activations are {kind}, but a neuron stands for a ReLU: {', '.join(places)}{more}",
+        f"{len(found)} of {of} activations are {kind}, but a neuron stands for a ReLU: {_places(found)}",
         found[0].name,
         found[0].source,
         "The weights are taken as they are; they may need more training than a ReLU network's.",
     )
+
+
+def _places(nodes: list[Node]) -> str:
+    places = [f"{node.name} ({node.source})" if node.source else node.name for node in nodes[:SHOWN]]
+    return ", ".join(places) + (f" and {len(nodes) - SHOWN} more" if len(nodes) > SHOWN else "")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from idsnn_convert.passes.cautions import cautions, doubts
+from idsnn_convert.passes.cautions import Caution, cautions, differences, doubts
 from idsnn_convert.passes.match import StagePlan
 from idsnn_convert.passes.sites import sites
 from idsnn_convert.passes.taps import taps
@@ -43,7 +43,7 @@ class Made:
             "target": self.target.name,
             "settings": dict(self.settings),
             "activation_sites": len(target.of("activation")),
-            "cautions": [asdict(caution) for caution in (*doubts(teacher), *cautions(teacher.graph, plan.source, target))],
+            "cautions": [asdict(caution) for caution in self._cautions()],
             "stages": {"teacher": stages(plan.source, teacher.graph), "target": stages(plan.target, target)},
             "pairs": [
                 {
@@ -61,6 +61,11 @@ class Made:
             "sites": [asdict(site) for site in sites(plan, target, self.spiking, teacher.graph)],
             "checks": [asdict(check) for check in self.checks],
         }
+
+    def _cautions(self) -> tuple[Caution, ...]:
+        teacher, target = self.teacher.graph, self.target.graph
+        told = cautions(teacher, self.plan.source, target) + differences(self.plan, self.weights, teacher, target)
+        return (*doubts(self.teacher), *told)
 
     def _row(self, entry: TensorMap) -> dict[str, Any]:
         """One tensor's line; ``sha256`` is of its float32 bytes in the checkpoint, ``source_sha256`` of the source's."""

@@ -47,6 +47,8 @@ def load_pickled(request: Request) -> Teacher:
         classes = [find_class(name) for name in sorted(set(foreign_globals(path)) - set(STAND_INS))]
         module = _whole(read_archive(path, classes))
         _check_plain(module)
+        if isinstance(module, nn.DataParallel):
+            module = _wrapped(module)
         shape, notes = image_shape(module.modules(), request.input_size)
         return module_teacher(
             module, shape, path=str(path), sha256=request.sha256, form="pickled module", arch=request.arch, notes=notes
@@ -95,6 +97,14 @@ def _whole(content: Any) -> nn.Module:
     if not known and len(found) != 1:
         raise UserError(f"it holds {len(found)} modules, none of them under a name such as 'model'", hint=_RESAVE)
     return found[known[0]] if known else next(iter(found.values()))
+
+
+def _wrapped(module: nn.DataParallel[Any]) -> nn.Module:
+    """The module that DataParallel spreads over devices; it computes the same on one."""
+    inner = module._modules.get("module")
+    if inner is None:
+        raise UserError("it is a DataParallel around nothing", hint=_RESAVE)
+    return inner
 
 
 def _check_plain(module: nn.Module) -> None:

@@ -30,8 +30,18 @@ _BUILT_IN_HOSTILE = frozenset(
 )
 
 
-LIBRARIES = ("torch.nn.modules.", "torchvision.models.", "torchvision.ops.", "timm.models.", "timm.layers.")
+LIBRARIES = (
+    "torch.nn.modules.",
+    "torch.nn.parallel.data_parallel.DataParallel",
+    "torchvision.models.",
+    "torchvision.ops.",
+    "timm.models.",
+    "timm.layers.",
+)
 """Where the classes of a whole model must come from for it to be read: what their dotted names begin with."""
+
+
+WHOLE = "Whole models are read if all their classes are torch's, torchvision's or timm's, and torch 1.6 or later saved them."
 
 
 class Skipped:
@@ -92,7 +102,7 @@ def check_archive(path: Path) -> None:
 
 
 def read_legacy(path: Path) -> Any:
-    """The object in a torch.save file from before torch 1.6.
+    """The object in a torch.save file from before torch 1.6; never a whole model, whose form torch's safe reader lacks.
 
     Raises:
         UserError: if the file is damaged, or names other Python objects than tensors and containers.
@@ -213,6 +223,5 @@ def _refused(path: Path, foreign: list[str]) -> UserError:
     return UserError(
         f"{path} holds {'a whole model object' if whole else 'other Python objects than weights'}; "
         f"it asks Python for {named}. Nothing was executed",
-        hint=f"Save the weights alone where the file was made, if you trust it: {steps}"
-        + (". Whole models are read if all their classes are torch's, torchvision's or timm's." if whole else ""),
+        hint=f"Save the weights alone where the file was made, if you trust it: {steps}" + (f". {WHOLE}" if whole else ""),
     )

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from idsnn_convert.passes.cautions import cautions, doubts
+from idsnn_convert.passes.cautions import Caution, cautions, differences, doubts
+from idsnn_convert.passes.match import match
+from idsnn_convert.passes.resnet.spec import ResNetSpec
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.types import BlockMap
+from idsnn_convert.passes.weightmap import map_weights
 from idsnn_convert.runtime.graph import Attr, Graph
-from tests.passes.made import spec, teacher
+from tests.passes.made import network, spec, teacher
 
 
 def with_kinds(graph: Graph, *kinds: str) -> Graph:
@@ -61,3 +64,34 @@ def test_what_images_contradict_is_told_with_its_first_batch_norm() -> None:
     assert told.node == "bn2"
     assert told.reason == "its batch norms do not agree with 300 images of cifar10, bn2 first (off by 0.50)"
     assert doubts(teacher(spec(), evidence={**evidence, "verdict": "same"})) == doubts(teacher(spec())) == ()
+
+
+def told_of(target: ResNetSpec, source: ResNetSpec) -> tuple[Caution, ...]:
+    ours, theirs = network(target).graph, network(source).graph
+    plan = match(segment(ours), segment(theirs))
+    return differences(plan, map_weights(plan, ours, theirs), theirs, ours)
+
+
+def test_other_groups_than_the_teachers_are_told_with_what_becomes_of_the_channels() -> None:
+    dense = spec(block="bottleneck", outputs=(8, 16))
+    grouped = spec(block="bottleneck", outputs=(8, 16), groups=2)
+    (told,) = told_of(grouped, dense)
+    assert told.reason.startswith("6 convolutions have 2 groups and their source 1: layer1.0.conv2, layer1.1.conv2, ")
+    assert " and 3 more. Input channels are looped by their place inside the group" in told.reason
+    assert told.node == "layer1.0.conv2"
+    assert told_of(grouped, grouped) == told_of(dense, dense) == ()
+
+
+def test_blocks_without_an_activation_behind_the_add_are_told_where_the_targets_fire() -> None:
+    bare = spec(after_add="stage")
+    (told,) = told_of(spec(), bare)
+    assert told.reason.startswith(
+        "4 of the teacher's blocks have no activation behind the add, where the target's have a neuron"
+    )
+    assert told.reason.endswith(": stage1.block0, stage1.block1, stage2.block0 and 1 more")
+    assert (told.node, told.source.partition(":")[0]) == ("layer1.0.add", "module.py")
+    assert told_of(bare, bare) == told_of(bare, spec()) == ()
+
+
+def test_a_pre_activated_teacher_fires_inside_its_blocks() -> None:
+    assert told_of(spec(), spec(block="preact-basic", after_add="none", final_norm=True)) == ()

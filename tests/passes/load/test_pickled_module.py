@@ -39,6 +39,42 @@ def test_a_whole_model_of_library_layers_is_read(tmp_path: Path) -> None:
         torch.testing.assert_close(build(teacher.graph, teacher.tensors).eval()(images), module.eval()(images))
 
 
+def spread(module: nn.Module) -> nn.Module:
+    """The module as DataParallel holds it on a machine of two GPUs."""
+    wrapper = nn.DataParallel(module)
+    wrapper.device_ids, wrapper.output_device, wrapper.src_device_obj = [0, 1], 0, torch.device("cuda:0")
+    return wrapper
+
+
+def test_a_model_spread_over_devices_is_the_model_itself(tmp_path: Path) -> None:
+    module = chain()
+    for content in (spread(module), {"model": spread(module), "epoch": 3}):
+        teacher = load_teacher(saved(content, tmp_path / "a.pth"), input_size=8)
+        assert (teacher.form, teacher.family) == ("pickled module", "torch.nn.modules.container.Sequential")
+        assert set(teacher.keys.values()) < set(module.state_dict())
+        assert torch.equal(teacher.tensors["0.weight"], module[0].weight)
+
+
+def test_a_wrapper_that_would_call_something_is_refused(tmp_path: Path) -> None:
+    hooked = spread(chain())
+    hooked.register_forward_hook(nn.Identity())
+    with pytest.raises(UserError, match=r"the model has hooks \(_forward_hooks\).*Nothing was executed"):
+        load_teacher(saved(hooked, tmp_path / "a.pth"))
+    empty = spread(chain())
+    del empty.module
+    with pytest.raises(UserError, match="it is a DataParallel around nothing"):
+        load_teacher(saved(empty, tmp_path / "a.pth"))
+
+
+def test_a_whole_model_in_the_old_format_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save(chain(), path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match=r"holds a whole model object.*Nothing was executed") as told:
+        load_teacher(path)
+    assert "saved.state_dict()" in str(told.value.hint)
+    assert "torch 1.6 or later saved them" in str(told.value.hint)
+
+
 def test_a_guessed_size_is_told_when_tracing_fails(tmp_path: Path) -> None:
     path = saved(OrderedDict(net=chain()), tmp_path / "a.pth")
     with pytest.raises(UserError, match=r"a\.pth: Sequential cannot be traced with inputs \(3, 32, 32\)") as told:
