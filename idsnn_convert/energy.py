@@ -12,7 +12,7 @@ from torch import Tensor
 from idsnn_convert import runtime
 from idsnn_convert.learn import decide_normalisation, device_named
 from idsnn_convert.runtime.checkpoint import read
-from idsnn_convert.runtime.data import open_dataset
+from idsnn_convert.runtime.data import Dataset, open_dataset
 from idsnn_convert.runtime.data.batches import test_batches
 from idsnn_convert.runtime.energy import MODELS
 from idsnn_convert.runtime.evaluate import Progress, check_fits
@@ -55,7 +55,7 @@ class Energy:
 
 def measure_energy(
     student: str | Path,
-    data: str,
+    data: str | Dataset,
     *,
     time_steps: int | None = None,
     limit: int | None = None,

@@ -36,6 +36,8 @@ OPTIONAL: dict[str, Optional] = {
     "torchvision": Optional("zoo", "whole models saved by torchvision"),
     "timm": Optional("zoo", "whole models of timm, timm:MODEL@FILE"),
     "matplotlib": Optional("plot", "the curves of a study"),
+    "pillow": Optional("data", "data sets in image files"),
+    "pyarrow": Optional("data", "data sets in Parquet files"),
     "triton": Optional("", "compiled kernels on a GPU"),
 }
 

@@ -36,6 +36,8 @@ NOT_IN_RUNTIME = (
     "onnx",
     "onnx_ir",
     "onnxruntime",
+    "PIL",
+    "pyarrow",
     "rich",
     "tensorboard",
     "timm",
@@ -43,6 +45,7 @@ NOT_IN_RUNTIME = (
 )
 # Each is about one foreign format and imports its library.
 FORMATS = ("runtime/export/onnx/", "runtime/export/nir/")
+IMPORTED_AS = {"pillow": "PIL"}
 # In two parts, so that the words are not found here.
 UNFINISHED = re.compile("|".join(rf"\b{a}{b}\b" for a, b in (("TO", "DO"), ("FIX", "ME"), ("XX", "X"), ("HA", "CK"))))
 MACHINE_PATH = re.compile(r"""(?<![\w.])/(?:home|root|tmp|work|mnt|opt|Users)/""")
@@ -104,6 +107,7 @@ def test_every_library_that_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [line for name, lines in project["optional-dependencies"].items() if name != "test" for line in lines]
     declared = {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in (*project["dependencies"], *extras)}
+    declared = {IMPORTED_AS.get(name, name) for name in declared}
     used = {name.split(".")[0] for path in SOURCES.values() for name in imported(path.read_text())}
     assert used - declared - sys.stdlib_module_names - {"idsnn_convert"} == set()
 

@@ -16,7 +16,7 @@ Examples:
   idsnn energy run/best.safetensors --data cifar10:DIR -T 6 --json
 """
 
-SECTIONS = {"What to measure": ("data", "limit", "time_steps", "normalisation"), "How to run": ("device",)}
+SECTIONS = {"What to measure": (*options.DATA, "limit", "time_steps", "normalisation"), "How to run": ("device",)}
 
 
 @click.command("energy", cls=Command, sections=SECTIONS, context_settings=SETTINGS, epilog=EXAMPLES)
@@ -27,7 +27,7 @@ SECTIONS = {"What to measure": ("data", "limit", "time_steps", "normalisation"),
 @options.normalisation
 @options.device
 @options.as_json
-def command(student: Path, data: str, as_json: bool, **choices: Any) -> None:
+def command(student: Path, data: Any, as_json: bool, **choices: Any) -> None:
     """Count the synaptic operations of the spiking checkpoint STUDENT on real images, and what they cost.
 
     An operation is a non-zero input meeting a non-zero weight; borders, strides and groups are counted as they are. It

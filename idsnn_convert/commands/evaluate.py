@@ -18,7 +18,7 @@ Examples:
 """
 
 SECTIONS = {
-    "What to measure": ("data", "limit", "time_steps", "early_exit", "details", "normalisation"),
+    "What to measure": (*options.DATA, "limit", "time_steps", "early_exit", "details", "normalisation"),
     "How to run": ("device", "compiled"),
     "What the teacher is": options.TEACHER,
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -19,12 +20,60 @@ input_size = click.option(
     help="Height and width of its images, where its file cannot tell.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout instead of text.")
-DATA_HELP = "cifar10:DIR, cifar100:DIR or fashion-mnist:DIR, DIR with the official files."
-data = click.option("--data", metavar="SET:DIR", required=True, help=DATA_HELP)
+DATA_HELP = (
+    "cifar10:DIR, cifar100:DIR, fashion-mnist:DIR or tiny-imagenet:DIR with the published files; folder:DIR with "
+    "train/CLASS/*.jpg and val/CLASS/*.jpg; parquet:DIR as on the Hugging Face Hub."
+)
+_READING = (
+    click.option("--download", is_flag=True, help="Fetch the set from its publisher into DIR if it is not there."),
+    click.option("--image-size", type=click.IntRange(1), metavar="PIXELS", help="Resize image files to this height and width."),
+    click.option(
+        "--channels", type=click.Choice(["1", "3"]), help="Make image files gray or coloured.  [default: as they are]"
+    ),
+    click.option(
+        "--memory",
+        type=click.FloatRange(0),
+        default=4.0,
+        show_default=True,
+        metavar="GIB",
+        help="Keep decoded image files in memory if all fit into this; else they are decoded again and again.",
+    ),
+    click.option("--workers", type=click.IntRange(1), metavar="N", help="Threads that decode.  [default: one a core]"),
+)
+DATA = ("data", "download", "image_size", "channels", "memory", "workers")
+"""The options that :func:`data` adds."""
+
+
+def data(command: Decorated) -> Decorated:
+    """``--data`` and how it is read; the command is given the data set as ``data``, found but not read yet."""
+
+    @wraps(command)
+    def with_data(
+        *arguments: Any,
+        data: str,
+        download: bool,
+        image_size: int | None,
+        channels: str | None,
+        memory: float,
+        workers: int | None,
+        **choices: Any,
+    ) -> Any:
+        from idsnn_convert.runtime.data import Reading, open_dataset
+
+        size = int(memory * 2**30)
+        reading = Reading(image_size, int(channels) if channels else None, size, workers or 0, download)
+        return command(*arguments, data=open_dataset(data, reading), **choices)
+
+    for option in reversed((click.option("--data", metavar="SET:DIR", required=True, help=DATA_HELP), *_READING)):
+        with_data = option(with_data)
+    return cast(Decorated, with_data)
+
+
 normalisation = click.option(
     "--normalisation",
     metavar="NAME|M/S",
-    help="A known one (imagenet, cifar10, ...), or means/deviations for pixels from 0 to 1: 0.5,0.5,0.5/0.2,0.2,0.2.",
+    help="A known one (imagenet, cifar10, ...); measured, on the training images; or means/deviations for pixels from 0 to 1: "
+    "0.5,0.5,0.5/0.2,0.2,0.2.",
 )
 limit_train = click.option(
     "--limit-train", type=click.IntRange(1), metavar="N", help="Only N training images, drawn by the seed."

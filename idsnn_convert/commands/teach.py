@@ -20,7 +20,7 @@ Examples:
 
 SECTIONS = {
     "What the teacher is": ("arch", "stem", "downsample", "width"),
-    "What to train on": ("data", "limit_train", "normalisation", "out", "resume"),
+    "What to train on": (*options.DATA, "limit_train", "normalisation", "out", "resume"),
     "How to train": ("recipe", "epochs", "seed", "overrides"),
     "How to run": ("device",),
 }
@@ -50,7 +50,7 @@ SECTIONS = {
 @options.as_json
 def command(
     arch: str,
-    data: str,
+    data: Any,
     out: Path,
     epochs: int | None,
     seed: int | None,

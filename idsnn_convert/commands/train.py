@@ -23,7 +23,7 @@ Examples:
 """
 
 SECTIONS = {
-    "What to train on": ("data", "limit_train", "normalisation", "out", "resume"),
+    "What to train on": (*options.DATA, "limit_train", "normalisation", "out", "resume"),
     "How to train": ("teacher", "recipe", "epochs", "seed", "overrides"),
     "How to run": ("device", "compiled"),
     "What the teacher is": options.TEACHER,
@@ -51,7 +51,7 @@ SECTIONS = {
 @options.as_json
 def command(
     student: Path,
-    data: str,
+    data: Any,
     out: Path,
     epochs: int | None,
     seed: int | None,

@@ -20,25 +20,44 @@ Wanted = tuple[Tensor, Tensor | None]
 """Rows of a split (B,), and the frames to cut their images to, (B, 4), see :mod:`idsnn_convert.runtime.data.crops`."""
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Labelled images.
+@dataclass(frozen=True)
+class Reading:
+    """How image files are read; sets that have one form of their own take none of it but ``download``.
 
     Attributes:
-        images: uint8 (N, C, H, W), 0 to 255.
+        image_size: height and width to resize images to; None if they are of one size.
+        channels: 1 or 3; None for what the images have.
+        memory: bytes that decoded images may take; more are decoded when they are wanted.
+        workers: threads that decode; 0 for one a core.
+        download: fetch what is missing from its publisher.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+    memory: int = 4 << 30
+    workers: int = 0
+    download: bool = False
+
+
+class Split:
+    """Labelled images in memory.
+
+    Attributes:
         labels: int64 (N,), from 0.
         classes: how many classes the set has; 0 if not known.
     """
 
-    images: Tensor
-    labels: Tensor
-    classes: int = 0
+    def __init__(self, images: Tensor, labels: Tensor, classes: int = 0) -> None:
+        if images.ndim != 4 or images.dtype != torch.uint8:
+            raise ValueError(f"images must be uint8 (N, C, H, W), not {images.dtype} {tuple(images.shape)}")
+        if labels.shape != (len(images),) or labels.dtype != torch.int64:
+            raise ValueError(f"labels must be int64 ({len(images)},), not {labels.dtype} {tuple(labels.shape)}")
+        self._images, self.labels, self.classes = images, labels, classes
 
-    def __post_init__(self) -> None:
-        if self.images.ndim != 4 or self.images.dtype != torch.uint8:
-            raise ValueError(f"images must be uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}")
-        if self.labels.shape != (len(self.images),) or self.labels.dtype != torch.int64:
-            raise ValueError(f"labels must be int64 ({len(self.images)},), not {self.labels.dtype} {tuple(self.labels.shape)}")
+    @property
+    def images(self) -> Tensor:
+        """uint8 (N, C, H, W), 0 to 255."""
+        return self._images
 
     def __len__(self) -> int:
         return len(self.labels)

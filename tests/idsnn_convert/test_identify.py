@@ -16,7 +16,7 @@ from idsnn_convert.passes.families.variants import graph_of
 from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.passes.resnet.spec import ResNetSpec
 from idsnn_convert.passes.types import Teacher
-from idsnn_convert.runtime.data import Dataset, open_dataset
+from idsnn_convert.runtime.data import Dataset, Split, open_dataset
 from idsnn_convert.runtime.data.batches import train_batches
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph
@@ -33,8 +33,12 @@ TWICE = replace(POOLED, stride_at="last")
 PREACT = spec(depths=(1, 1), block="preact-basic", after_add="none", final_norm=True, input_size=16)
 
 
+def of_classes(split: Split, classes: int) -> Split:
+    return Split(split.images, split.labels, classes)
+
+
 def photos(count: int = 300) -> Dataset:
-    split = replace(photographs(count), classes=5)
+    split = of_classes(photographs(count), 5)
     return Dataset("photos", 5, (), Path(), lambda which: split)
 
 
@@ -149,7 +153,7 @@ def test_without_batch_norms_nothing_is_told() -> None:
 
 
 def test_a_data_set_of_other_classes_is_refused() -> None:
-    split = replace(photographs(20), classes=7)
+    split = of_classes(photographs(20), 7)
     with pytest.raises(UserError, match="tells 5 classes apart, the data has 7"):
         identified(teacher(READ), Dataset("photos", 7, (), Path(), lambda which: split))
 

@@ -53,9 +53,11 @@ def save(trained: nn.Module, path: Path, training: dict[str, Any]) -> None:
     save_checkpoint(path, Checkpoint(GRAPH, trained.tensors(), STEPS, training=training))
 
 
-def run(folder: Path, overrides: Sequence[str] = (), trained: nn.Module | None = None, **more: Any) -> TrainResult:
+def run(
+    folder: Path, overrides: Sequence[str] = (), trained: nn.Module | None = None, data: Dataset = DATA, **more: Any
+) -> TrainResult:
     given = {"normalisation": KNOWN["half"], "save": save, **more}
-    return train(network() if trained is None else trained, DATA, recipe(*overrides), folder, **given)
+    return train(network() if trained is None else trained, data, recipe(*overrides), folder, **given)
 
 
 def metrics(folder: Path, *without: str) -> list[dict[str, Any]]:
