@@ -21,6 +21,7 @@ from idsnn_convert.runtime.measures import Measure
 from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.ops import inferred
+from idsnn_convert.runtime.randomness import own_randomness
 from idsnn_convert.runtime.readout import Readout
 
 Progress = Callable[[int, int], None]
@@ -62,6 +63,7 @@ def evaluate(
     batch_size: int = 250,
     progress: Progress | None = None,
     measures: Sequence[Measure] = (),
+    seed: int = 0,
 ) -> Evaluation:
     """Accuracy and loss of ``network`` on all of ``split``, in eval mode, without gradients, on the network's device.
 
@@ -69,6 +71,7 @@ def evaluate(
     Its training flags are as before afterwards.
 
     Args:
+        seed: of what is left to chance, the spikes of a Poisson encoder; torch's generators are as before afterwards.
         measures: what else is to be told the answers; see :mod:`idsnn_convert.runtime.measures`.
         graph: the canonical graph behind ``network``, to hold the images against; a SpikingNetwork brings its own.
 
@@ -83,7 +86,8 @@ def evaluate(
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
-        return _evaluated(network, split, normalisation, batch_size, progress, measures)
+        with own_randomness(_device(network), seed):
+            return _evaluated(network, split, normalisation, batch_size, progress, measures)
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -98,7 +102,7 @@ def _evaluated(
     progress: Progress | None,
     measures: Sequence[Measure],
 ) -> Evaluation:
-    device = next((tensor.device for tensor in (*network.parameters(), *network.buffers())), torch.device("cpu"))
+    device = _device(network)
     readout = network.readout if isinstance(network, SpikingNetwork) else Readout()
     loss = torch.zeros((), dtype=torch.float64, device=device)
     hits = torch.zeros(2, 1, dtype=torch.int64, device=device)  # in the first place, in the first five; after each step
@@ -123,6 +127,11 @@ def _evaluated(
     if classes <= 5:
         return Evaluation(top1[-1], mean_loss, done, seconds, steps[0])
     return Evaluation(top1[-1], mean_loss, done, seconds, steps[0], top5[-1], steps[1])
+
+
+def _device(network: nn.Module) -> torch.device:
+    """Where the network's tensors are; the CPU if it has none."""
+    return next((tensor.device for tensor in (*network.parameters(), *network.buffers())), torch.device("cpu"))
 
 
 def _hits(answers: Tensor, labels: Tensor, first: int) -> Tensor:

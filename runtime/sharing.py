@@ -29,8 +29,12 @@ def pooled(own: Evaluation, world: World) -> Evaluation:
     """The evaluation of a whole split from that of each process's share; the seconds are the slowest's."""
     if world.size == 1:
         return own
-    means = torch.tensor([own.top1, own.loss, *own.top1_per_step], dtype=torch.float64)
+    known = [own.top1, own.loss, own.top5 or 0.0, *own.top1_per_step, *own.top5_per_step]
+    means = torch.tensor(known, dtype=torch.float64)
     *sums, images = world.total(torch.cat([means * own.images, means.new_tensor([own.images])])).tolist()
-    top1, loss, *steps = (value / images for value in sums)
+    top1, loss, top5, *steps = (value / images for value in sums)
     (seconds,) = world.largest(own.seconds)
-    return replace(own, top1=top1, loss=loss, images=int(images), seconds=seconds, top1_per_step=tuple(steps))
+    pooled = replace(own, top1=top1, loss=loss, images=int(images), seconds=seconds)
+    count = len(own.top1_per_step)
+    first, fifth = tuple(steps[:count]), tuple(steps[count:])
+    return replace(pooled, top5=None if own.top5 is None else top5, top1_per_step=first, top5_per_step=fifth)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.objective import Objective
+from idsnn_convert.runtime.randomness import own_randomness
 from idsnn_convert.runtime.recalibrate import recalibrate
 from idsnn_convert.runtime.recipe import Recipe
 from idsnn_convert.runtime.run_folder import RunFolder, open_run
@@ -156,7 +157,7 @@ def train(
     check_shares(world, recipe.run.batch_size, len(images), len(dataset.test))
     synchronise(network, world)
     opened = open_run(run_dir, resume) if world.leads else nullcontext(RunFolder(run_dir))
-    with opened as folder, StopRequest() as stop, _own_randomness(device, recipe.run.seed + world.rank):
+    with opened as folder, StopRequest() as stop, own_randomness(device, recipe.run.seed + world.rank):
         run = _Run(
             network=network,
             objective=Objective(network, teacher, recipe.loss, recipe.run.precision, getattr(network, "readout", None)),
@@ -305,10 +306,11 @@ def _finish_epoch(run: _Run, stop: StopRequest) -> None:
 
 def _tested(run: _Run, network: nn.Module) -> Evaluation:
     """How good ``network`` is after this epoch, its batch norm statistics measured anew before if the recipe says so."""
-    with _own_randomness(run.device, run.recipe.run.seed + run.world.rank):  # the run's own chance is not touched
+    seed = run.recipe.run.seed + run.world.rank
+    with own_randomness(run.device, seed):  # the run's own chance is not touched
         again = islice(_batches(run, skip=0), run.recipe.run.recalibrate_batches)
         recalibrate(network, (images for images, _ in again))
-        tested = pooled(evaluate(network, run.test, run.normalisation), run.world)
+        tested = pooled(evaluate(network, run.test, run.normalisation, seed=seed), run.world)
     _demand_finite(run, "the loss on the test split", tested.loss)
     return tested
 
@@ -366,11 +368,3 @@ def _demand_finite(run: _Run, what: str, *values: float) -> None:
         f"training diverged: {what} became NaN or infinite in epoch {at.epoch + 1}, batch {at.batch}, at lr {at.lr:g}",
         hint=f"{kept}Lower optimizer.lr, lengthen schedule.warmup_epochs, or set optimizer.grad_clip.",
     )
-
-
-@contextmanager
-def _own_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """Within, torch's global generators start from ``seed``; afterwards they are as they were."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

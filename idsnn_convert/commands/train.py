@@ -36,7 +36,9 @@ SECTIONS = {
 @options.out
 @click.option("--teacher", type=options.PATH, metavar="FILE", help="The trained network to distill from.")
 @options.recipe(
-    "idsnn", "idsnn (the published numbers), idsnn-fast (a few epochs), baseline, init-only, kd-only; or a TOML file."
+    "idsnn",
+    "idsnn (the published numbers), idsnn-fast (a few epochs), modern (each step judged), baseline, init-only, kd-only; "
+    "or a TOML file.",
 )
 @options.epochs
 @options.seed

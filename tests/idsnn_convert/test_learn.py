@@ -22,6 +22,7 @@ from idsnn_convert.runtime.fingerprint import NormalisationChoice
 from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.network import build
 from idsnn_convert.runtime.normalisation import KNOWN
+from idsnn_convert.runtime.readout import Readout
 from tests.idsnn_convert import files
 
 
@@ -106,6 +107,36 @@ def test_training_starts_from_the_checkpoint_or_afresh(tmp_path: Path) -> None:
         run = train_file(place, spec, tmp_path / recipe, recipe=recipe, overrides=short, compiled=False)
         after = read(run.result.last).tensors["layer1.0.conv1.weight"]
         assert torch.allclose(after, student.tensors["layer1.0.conv1.weight"], atol=1e-6) == same
+
+
+def test_feature_maps_neurons_and_readout_by_recipe(tmp_path: Path) -> None:
+    spec, teacher = files.data(tmp_path / "data"), files.teacher(tmp_path / "net.pth")
+    place, _ = convert(teacher, "resnet8", tmp_path / "s", settings=Settings(time_steps=2))
+    loss = ["loss.alpha=0", "loss.tap_weight=1.0", "loss.ensemble_weight=0.5", "augment.mixup=0.2"]
+    network = ["network.readout=membrane", "network.readout_decay=0.5", 'neuron.learn=["decay", "v_threshold"]']
+    short = ["run.epochs=1", "run.batch_size=20"]
+    run = train_file(
+        place, spec, tmp_path / "run", teacher=teacher, recipe="modern", overrides=[*loss, *network, *short], compiled=False
+    )
+    trained = read(run.result.last)
+    metrics = trained.training["metrics"]
+    assert min(metrics["train_tap"], metrics["train_ensemble"]) > 0 == metrics["train_kl"]
+    assert trained.readout == Readout("membrane", 0.5)
+    assert all(row["learn_decay"] and row["decay"] != 0.25 for row in trained.neurons)
+    found, _ = evaluate_file(run.result.last, spec, normalisation="fashion-mnist", compiled=False)
+    assert found.top1 == pytest.approx(run.result.last_top1)
+
+
+def test_feature_maps_need_the_teacher_of_the_conversion(tmp_path: Path) -> None:
+    spec, teacher = files.data(tmp_path / "data"), files.teacher(tmp_path / "net.pth")
+    place, _ = convert(teacher, "resnet14", tmp_path / "s")
+    other = files.teacher(tmp_path / "other.pth", replace(files.SPEC, depths=(1, 1, 1)))
+    overrides = ["loss.alpha=0", "loss.tap_weight=1.0", "run.epochs=1"]
+    with pytest.raises(UserError, match=r"tap_weight = 1\), but there is no teacher"):
+        train_file(place, spec, tmp_path / "run", overrides=overrides, compiled=False)
+    with pytest.raises(UserError, match="teacher has no map"):
+        train_file(place, spec, tmp_path / "run", teacher=other, overrides=overrides, compiled=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_teachers_normalisation_is_recorded_in_the_student(tmp_path: Path) -> None:

@@ -85,6 +85,12 @@ def test_the_networks_own_readout_counts(tiny_spiking_graph: Graph) -> None:
     torch.testing.assert_close(seen[0], leaky.after_each_step(logits))
 
 
+def test_poisson_spikes_come_from_the_seed(tiny_spiking_graph: Graph) -> None:
+    network = SpikingNetwork(tiny_spiking_graph, graphs.random_tensors(tiny_spiking_graph), 2, "poisson")
+    losses = [evaluate(network, noise(20), NONE, seed=seed).loss for seed in (0, 0, 1)]
+    assert losses[0] == losses[1] != losses[2]
+
+
 def test_a_prefix_is_what_fewer_steps_give(tiny_spiking_graph: Graph) -> None:
     network = SpikingNetwork(tiny_spiking_graph, graphs.random_tensors(tiny_spiking_graph), time_steps=4)
     whole = evaluate(network, noise(60), NONE)

@@ -28,6 +28,7 @@ def test_the_papers_numbers() -> None:
         ("init-only", 0.0, "checkpoint", 1.0),
         ("kd-only", 0.5, "fresh", "v_threshold"),
         ("idsnn-fast", 0.3, "checkpoint", 1.0),
+        ("modern", 0.2, "checkpoint", 1.0),
         ("teacher", 0.0, "fresh", 1.0),
     ],
 )
