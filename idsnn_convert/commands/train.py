@@ -16,8 +16,6 @@ Examples:
       --data cifar10:DIR --out run
   idsnn train student.safetensors --recipe init-only --epochs 10 \\
       --set optimizer.lr=0.1 --data cifar10:DIR --out run2
-  torchrun --nproc-per-node 4 -m idsnn_convert train \
-      student.safetensors --data cifar10:DIR --out run3 ...
   torchrun --nproc-per-node 4 -m idsnn_convert train \\
       student.safetensors --data cifar10:DIR --out run3 ...
 """
