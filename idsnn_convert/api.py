@@ -8,7 +8,9 @@ A network that is in memory is a teacher too::
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Unpack
+from typing import NamedTuple, Unpack
+
+import torch
 
 from idsnn_convert import __version__
 from idsnn_convert.identify import identified
@@ -18,11 +20,26 @@ from idsnn_convert.passes.load import load_teacher, teacher_from_module
 from idsnn_convert.passes.load.timm_name import is_timm_name
 from idsnn_convert.passes.targets import Choices, target_for, target_label
 from idsnn_convert.passes.types import Teacher
+from idsnn_convert.repeat import command_of
 from idsnn_convert.runtime.checkpoint import Checkpoint, is_checkpoint, read, save
 from idsnn_convert.runtime.data import open_dataset
 from idsnn_convert.runtime.errors import UserError
 
-__all__ = ["Settings", "convert", "converted", "load_teacher", "open_file", "teacher_from_module", "weights_file"]
+__all__ = ["Converted", "Settings", "convert", "converted", "load_teacher", "open_file", "teacher_from_module", "weights_file"]
+
+
+class Converted(NamedTuple):
+    """What :func:`convert` gives: the written path and its content."""
+
+    path: Path
+    checkpoint: Checkpoint
+
+    def _repr_html_(self) -> str:
+        """Where each block came from, for notebooks."""
+        from idsnn_convert.report.build import recorded
+        from idsnn_convert.report.html import compact
+
+        return compact(recorded(self.checkpoint, self.path))
 
 
 def convert(
@@ -39,7 +56,7 @@ def convert(
     input_size: int | None = None,
     data: str | None = None,
     force: bool = False,
-) -> tuple[Path, Checkpoint]:
+) -> Converted:
     """Converts the teacher in a file into a spiking checkpoint and writes it.
 
     Args:
@@ -57,9 +74,6 @@ def convert(
             :func:`idsnn_convert.identify.identified`. Without any the likeliest by names and shapes is taken.
         force: replace ``output`` even if it is something else than an untrained conversion.
 
-    Returns:
-        The written path and its content.
-
     Raises:
         UserError: on any file, name or setting that cannot be used; nothing is written then.
     """
@@ -72,18 +86,26 @@ def convert(
     if dataset is not None:
         loaded, _ = identified(loaded, dataset)
     choices: Choices = {"stem": stem, "downsample": downsample, "width": width, "block": block}
-    checkpoint = converted(loaded, target, settings or Settings(), **choices)
+    chosen = settings or Settings()
+    command = command_of(teacher, target, chosen, {**choices, "arch": arch, "input_size": input_size})
+    checkpoint = converted(loaded, target, chosen, command, **choices)
     save(place, checkpoint)
-    return place, checkpoint
+    return Converted(place, checkpoint)
 
 
-def converted(teacher: Teacher, target: str, settings: Settings, **choices: Unpack[Choices]) -> Checkpoint:
+def converted(
+    teacher: Teacher, target: str, settings: Settings, command: str | None = None, **choices: Unpack[Choices]
+) -> Checkpoint:
     """The spiking checkpoint that :func:`convert` writes, without writing it.
+
+    Args:
+        command: the command that does this again, for the record; None if there is none.
 
     Raises:
         UserError: as :func:`convert`.
     """
-    provenance = {"converter": "idsnn-convert", "version": __version__}
+    versions = {"idsnn-convert": __version__, "torch": torch.__version__}
+    provenance = {"converter": "idsnn-convert", "versions": versions, "command": command}
     return run_passes(teacher, target_for(teacher, target, **choices), settings, provenance).checkpoint
 
 

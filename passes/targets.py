@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -180,7 +181,8 @@ def build_target(name: str, *, input_shape: Shape, classes: int, **choices: Unpa
 def _traced(spec: ResNetSpec) -> Canonical:
     with torch.device("meta"):
         network = ResNet(spec)
-    return trace_known(network, spec.input_shape)
+    traced = trace_known(network, spec.input_shape)
+    return replace(traced, graph=traced.graph.without_sources())
 
 
 def target_for(

@@ -220,7 +220,7 @@ def _entries(plan: StagePlan, target: Graph, source: Graph, links: Mapping[str, 
     entries = []
     for node in target:
         for slot, shape in OPS[node.op].tensors(node).items():
-            link = links.get(node.name, _Link(None, "no rule covers this kind of layer", "other"))
+            link = links.get(node.name, _Link(None, "no rule covers this kind of layer", plan.target.places[node.name]))
             theirs = OPS[link.source.op].tensors(link.source).get(slot) if link.source else None
             name = f"{node.name}.{slot}"
             if link.source is None or theirs is None:

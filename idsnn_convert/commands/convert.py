@@ -14,10 +14,11 @@ EXAMPLES = """\b
 Examples:
   idsnn-convert resnet34.pth --target resnet18
   idsnn-convert resnet32.th --target resnet20 -T 6 -o student.safetensors
+  idsnn-convert resnet32.th --target resnet20 --report mapping.html
 """
 
 SECTIONS = {
-    "What to make": ("target", "output", "force", "time_steps", "encoder", "block", "stem", "downsample", "width"),
+    "What to make": ("target", "output", "reports", "force", "time_steps", "encoder", "block", "stem", "downsample", "width"),
     "Where its weights come from": ("match", "scale", "shortcuts", "head", "seed"),
     "What the teacher is": (*options.TEACHER, "data"),
 }
@@ -63,6 +64,7 @@ SECTIONS = {
 @options.arch
 @options.input_size
 @click.option("--data", metavar="SET:DIR", help=f"Images that tell what its file cannot: {options.DATA_HELP}")
+@options.reports
 @options.as_json
 @version
 def command(
@@ -76,6 +78,7 @@ def command(
     shortcuts: str,
     head: str,
     seed: int,
+    reports: tuple[Path, ...],
     as_json: bool,
     **choices: Any,
 ) -> None:
@@ -85,22 +88,27 @@ def command(
     neuron in the place of every activation, and checks the result. The defaults are the published method's.
 
     Reads TEACHER: a state dict (torch.save, safetensors), a saved torchvision or timm model, a TorchScript, torch.export
-    or ONNX file, or timm:MODEL@FILE. No code from it runs. Writes one safetensors file; on an error, nothing. Prints
-    where every block came from, what stayed fresh and what was not used. Takes seconds; needs no data, no GPU and no
-    training. What a state dict does not say (strides, activations, pools) is assumed and printed, or with --data told by
-    the statistics in its batch norms: some seconds more.
+    or ONNX file, or timm:MODEL@FILE. No code from it runs. Writes one safetensors file, and the reports that are asked
+    for; on an error, nothing. Prints where every block came from, what stayed fresh and what was not used. Takes
+    seconds; needs no data, no GPU and no training. What a state dict does not say (strides, activations, pools) is
+    assumed and printed, or with --data told by the statistics in its batch norms: some seconds more.
     """
     from idsnn_convert.api import convert
     from idsnn_convert.passes.convert import Settings
+    from idsnn_convert.report.build import recorded
     from idsnn_convert.report.data import described
     from idsnn_convert.report.terminal import print_conversion
     from idsnn_convert.report.text import print_json
+    from idsnn_convert.report.write import check_places, write_reports
 
+    check_places(reports, (teacher, *filter(None, [output])))
     settings = Settings(
         time_steps=time_steps, encoder=encoder, match=match, scale=scale, shortcuts=shortcuts, head=head, seed=seed
     )
     written, checkpoint = convert(teacher, target, output, settings=settings, **choices)
+    record = recorded(checkpoint, written)
+    write_reports(record, reports)
     if as_json:
-        print_json({"file": str(written), **described(checkpoint)})
+        print_json({"file": str(written), **described(checkpoint, record)})
     else:
-        print_conversion(checkpoint, written)
+        print_conversion(record, written, reports)

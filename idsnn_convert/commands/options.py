@@ -20,6 +20,14 @@ input_size = click.option(
     help="Height and width of its images, where its file cannot tell.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout instead of text.")
+reports = click.option(
+    "--report",
+    "reports",
+    metavar="FILE",
+    type=PATH,
+    multiple=True,
+    help="Write the mapping to FILE too: a page (.html), Markdown (.md) or the whole record (.json). May be repeated.",
+)
 DATA_HELP = (
     "cifar10:DIR, cifar100:DIR, fashion-mnist:DIR or tiny-imagenet:DIR with the published files; folder:DIR with "
     "train/CLASS/*.jpg and val/CLASS/*.jpg; parquet:DIR as on the Hugging Face Hub."

@@ -15,36 +15,15 @@ from idsnn_convert.passes.cautions import cautions
 from idsnn_convert.passes.mapping import stages
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.types import Teacher
+from idsnn_convert.report.record import Record
 from idsnn_convert.runtime.checkpoint import Checkpoint
 from idsnn_convert.runtime.evaluate import Evaluation
+from idsnn_convert.runtime.graph import to_json
 
 
-def described(checkpoint: Checkpoint) -> dict[str, Any]:
-    """A spiking checkpoint: its metadata flattened, its neurons and its coverage."""
-    meta, mapping = checkpoint.metadata(), checkpoint.mapping
-    rows = mapping.get("tensors", [])
-    return {
-        "kind": "checkpoint",
-        "format_version": meta["format_version"],
-        "target": mapping.get("target"),
-        "time_steps": checkpoint.time_steps,
-        "encoder": checkpoint.encoder,
-        "normalisation": checkpoint.normalisation,
-        "neurons": checkpoint.neurons,
-        "activation_sites": mapping.get("activation_sites"),
-        "settings": mapping.get("settings"),
-        "coverage": coverage(rows),
-        "pairs": mapping.get("pairs", []),
-        "tensors": rows,
-        "unused": mapping.get("unused", []),
-        "cautions": mapping.get("cautions", []),
-        "checks": mapping.get("checks", []),
-        "teacher": checkpoint.teacher,
-        "provenance": checkpoint.provenance,
-        "training": checkpoint.training,
-        "parameters": sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values()),
-        "graph": meta["graph"],
-    }
+def described(checkpoint: Checkpoint, record: Record) -> dict[str, Any]:
+    """A spiking checkpoint: its record and its graph."""
+    return {**record.model_dump(), "kind": "checkpoint", "graph": to_json(checkpoint.graph)}
 
 
 def coverage(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -2,129 +2,82 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping
-from itertools import groupby
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from idsnn_convert.report.data import coverage
+from idsnn_convert.report import summary
+from idsnn_convert.report.record import Record
 from idsnn_convert.report.text import console, heading, paragraph, reasons, safe, shown, table
-from idsnn_convert.runtime.checkpoint import Checkpoint
 from idsnn_convert.runtime.evaluate import Evaluation
 from idsnn_convert.runtime.trainer import TrainResult
 
 
-def print_conversion(checkpoint: Checkpoint, written: Path) -> None:
-    """What a conversion says when it is done."""
-    print_mapping(checkpoint)
+def print_conversion(record: Record, written: Path, reports: Iterable[Path] = ()) -> None:
+    """What a conversion says when it is done; ``written`` is the student's file."""
+    print_mapping(record)
     out = console()
     out.print("Checked before it was written:")
-    for check in checkpoint.mapping.get("checks", []):
-        wanted = "" if check["passed"] else f", FAILED: wanted {check['wanted']}"
-        paragraph(f"{check['name']}: {check['found']}{wanted}", "- ", indent=2)
-    out.print(f"\nWrote [bold]{safe(written)}[/] ({written.stat().st_size:,} bytes).", soft_wrap=True)
+    for check in record.checks:
+        wanted = "" if check.passed else f", FAILED: wanted {check.wanted}"
+        paragraph(f"{check.name}: {check.found}{wanted}", "- ", indent=2)
+    out.print()
+    print_written(written, *reports)
 
 
-def print_mapping(checkpoint: Checkpoint) -> None:
-    """Where each block and tensor of a checkpoint came from."""
-    mapping, teacher = checkpoint.mapping, checkpoint.teacher
-    heading(f"{teacher.get('arch', 'unknown teacher')} -> spiking {mapping.get('target', 'network')}")
-    digest = str(teacher.get("sha256", ""))[:16]
-    known = (teacher.get(key, "?") for key in ("file", "family", "form"))
-    paragraph(f"{', '.join(map(str, known))}, sha256 {digest}", "teacher   ")
-    _print_evidence(teacher.get("evidence", {}))
-    for assumption in teacher.get("assumptions", []):
+def print_written(*files: Path) -> None:
+    for path in files:
+        console().print(f"Wrote [bold]{safe(path)}[/] ({path.stat().st_size:,} bytes).", soft_wrap=True)
+
+
+def print_mapping(record: Record) -> None:
+    """Where each block and tensor of a student came from."""
+    heading(summary.title(record))
+    paragraph(f"{summary.teacher_told(record)}, sha256 {record.teacher.sha256[:16]}", "teacher   ")
+    for sentence in summary.evidence_told(record.teacher):
+        paragraph(sentence, "  told    ")
+    for assumption in record.teacher.assumptions:
         paragraph(assumption, "  assumed ")
-    for caution in mapping.get("cautions", []):
-        paragraph(f"{caution['reason']}. {caution['advice']}", "  caution ")
-    kinds = "/".join(dict.fromkeys(str(neuron["kind"]).upper() for neuron in checkpoint.neurons))
-    sites = f"{len(checkpoint.neurons)} {kinds} layers for {mapping.get('activation_sites', '?')} activation sites"
-    paragraph(f"T = {checkpoint.time_steps}, {checkpoint.encoder} encoding, {sites}", "student   ")
-    settings = mapping.get("settings", {}).items()
-    paragraph(
-        ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings), "settings  "
-    )
-    rows = mapping.get("tensors", [])
+    for caution in record.cautions:
+        paragraph(f"{caution.reason}. {caution.advice}", "  caution ")
+    paragraph(summary.student_told(record), "student   ")
+    paragraph(summary.settings_told(record), "settings  ")
     out = console()
     out.print()
-    out.print(_places(mapping.get("pairs", []), rows))
-    found = coverage(rows)
-    for label, part, word in (("From the teacher: ", "tensors", "tensors"), (" " * 18, "parameters", "values")):
-        out.print(f"{label}{found[part]:,} of {found[f'of_{part}']:,} {word} ({found[f'percent_of_{part}']} %)")
+    out.print(_places(record))
+    for label, told in zip(("From the teacher: ", " " * 18), summary.coverage_told(record), strict=True):
+        out.print(f"{label}{told}")
     out.print()
-    reasons("Fresh, drawn by the seed:", [(row["target"], row["reason"]) for row in rows if row["source"] is None])
-    reasons("Of the teacher, not used:", [(row["source"], row["reason"]) for row in mapping.get("unused", [])])
+    reasons("Fresh, drawn by the seed:", summary.fresh(record))
+    reasons("Added since:", summary.added(record))
+    reasons("Of the teacher, not used:", summary.unused(record))
 
 
-def _print_evidence(evidence: Mapping[str, Any]) -> None:
-    """What images said of the teacher, if any were asked."""
-    if not evidence:
-        return
-    agree = sum(norm["agrees"] for norm in evidence["batch_norms"])
-    count = f"{agree} of {len(evidence['batch_norms'])} batch norms agree with {evidence['images']} images"
-    others = f"; {len(evidence['readings']) - 1} other readings fit less" if len(evidence["readings"]) > 1 else ""
-    paragraph(f"{count} of {evidence['data']}{others if evidence['verdict'] == 'same' else ''}", "  told    ")
-    for sentence in evidence["changed"]:
-        paragraph(f"Not what its names and shapes suggest: {sentence}", "  told    ")
-    for sentence in evidence["established"]:
-        paragraph(sentence, "  told    ")
-    if evidence["normalisation_clear"]:
-        paragraph(f"Its images were normalised by {evidence['normalisation']['name']}.", "  told    ")
-
-
-def _places(pairs: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Table:
-    """One line for the stem, each block and the head: its source, its tensors by rule, its values."""
+def _places(record: Record) -> Table:
+    """One line for the stem, each block and the head: its source, its tensors by status, its values."""
     made = table("target", "from", "copied", "looped", "fresh", "values", numbers=("copied", "looped", "fresh", "values"))
-    sources = {pair["target"]: pair["source"] for pair in pairs}
-    for place in dict.fromkeys(row["place"] for row in rows):
-        here = [row for row in rows if row["place"] == place]
-        counts = Counter(row["rule"] for row in here)
-        values = sum(math.prod(row["target_shape"]) for row in here)
-        source = sources.get(place, place if counts["fresh"] < len(here) else "-")
-        numbers = [str(counts[rule]) if counts[rule] else "" for rule in ("copy", "loop", "fresh")]
-        made.add_row(safe(place), safe(source), *numbers, f"{values:,}")
+    for place in summary.places(record):
+        numbers = [str(place.count(status) or "") for status in summary.STATUSES]
+        made.add_row(safe(place.name), safe(place.source or "-"), *numbers, f"{place.values():,}")
     return made
 
 
-def print_checkpoint(checkpoint: Checkpoint) -> None:
+def print_checkpoint(record: Record) -> None:
     """What ``idsnn inspect`` says of a checkpoint."""
-    print_mapping(checkpoint)
-    _print_neurons(checkpoint.neurons)
-    known = checkpoint.normalisation
-    paragraph(str(known["name"]) if known else "not known yet; training or evaluating finds it", "Normalisation of images: ")
-    paragraph(_training_told(checkpoint.training), "Training: ")
-
-
-def _training_told(training: Mapping[str, Any]) -> str:
-    if not training:
-        return "not trained yet"
-    metrics = training["metrics"]
-    how = "distilled from a teacher" if training["teacher_sha256"] else "without a teacher"
-    return (
-        f"{metrics['epoch']} epochs on {training['train_images']:,} images of {training['dataset']}, {how}; top-1 "
-        f"{metrics['test_top1_percent']:.2f} % of {training['test_images']:,} test images, loss {metrics['test_loss']:.4f}"
-    )
-
-
-def _print_neurons(neurons: list[dict[str, Any]]) -> None:
-    """Neuron layers that are alike together, and below that those that give maps of one shape."""
-    settings = ("kind", "v_threshold", "decay", "reset", "surrogate", "width")
+    print_mapping(record)
     out = console()
-    for values, alike in groupby(neurons, key=lambda neuron: [neuron[key] for key in settings]):
-        kind, v_threshold, decay, reset, surrogate, width = values
-        told = f"v_threshold {v_threshold:g}, decay {decay:g}, {reset} reset, {surrogate} surrogate of half-width {width:g}"
-        paragraph(f"{kind}, {told}", "Neurons: ")
+    for told, rows in summary.alike(record.neurons):
+        paragraph(told, "Neurons: ")
         made = table("layers", "shape", "names", numbers=("layers",))
-        for shape, run in groupby(alike, key=lambda neuron: neuron["shape"]):
-            names = [neuron["name"] for neuron in run]
-            told = names[0] if len(names) == 1 else f"{names[0]} ... {names[-1]}"
-            made.add_row(str(len(names)), "x".join(map(str, shape)), safe(told))
+        for count, shape, names in rows:
+            made.add_row(str(count), shape, safe(names))
         out.print(made)
         out.print()
+    paragraph(summary.normalisation_told(record), "Normalisation of images: ")
+    paragraph(summary.training_told(record.training), "Training: ")
 
 
 def print_teacher(facts: Mapping[str, Any]) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from typing import Any
 
 from rich import box
@@ -18,11 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from idsnn_convert.cli import printable
-
-FEW_NAMES = 3
-"""Up to so many tensors are named one by one."""
-
-_BLOCK = re.compile(r"stage(\d+)\.block(\d+)")
+from idsnn_convert.report.summary import grouped, names_told
 
 
 def print_json(value: Any) -> None:
@@ -88,23 +82,6 @@ def reasons(title: str, named: Sequence[tuple[str, str]]) -> None:
     if not named:
         return
     console().print(title)
-    grouped: dict[str, list[tuple[str, str]]] = {}
-    for name, reason in named:
-        grouped.setdefault(_BLOCK.sub("{}", reason), []).append((name, reason))
-    for pattern, rows in grouped.items():
-        names = [name for name, _ in rows]
-        told = ", ".join(names) if len(names) <= FEW_NAMES else f"{len(names)} tensors ({names[0]}, ...)"
-        blocks = dict.fromkeys((int(s), int(b)) for _, reason in rows for s, b in _BLOCK.findall(reason))
-        paragraph(f"{told}: {pattern.replace('{}', block_list(list(blocks)))}", "- ", indent=2)
+    for names, reason in grouped(named):
+        paragraph(f"{names_told(names)}: {reason}", "- ", indent=2)
     console().print()
-
-
-def block_list(blocks: Sequence[tuple[int, int]]) -> str:
-    """``(1, 0), (1, 1), (1, 2), (3, 0)`` -> ``stage1.block0-2, stage3.block0``."""
-    told = []
-    for stage, members in groupby(sorted(blocks), key=lambda block: block[0]):
-        numbers = [number for _, number in members]
-        runs = [list(run) for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
-        ends = [(run[0][1], run[-1][1]) for run in runs]
-        told.append(f"stage{stage}.block" + ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ends))
-    return ", ".join(told)

@@ -89,7 +89,7 @@ def graph_of(spec: ResNetSpec) -> Graph:
     """The canonical graph of the network ``spec`` describes."""
     with torch.device("meta"):
         network = ResNet(spec)
-    return trace_known(network, spec.input_shape).graph
+    return trace_known(network, spec.input_shape).graph.without_sources()
 
 
 def _shape_of(graph: Graph) -> list[object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from idsnn_convert.passes.resnet.module import ResNet
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.ann_file import is_ann_file
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.graph import Graph
 
 
 def _state_dict(read: Callable[[Path], Any], form: str) -> Callable[[Request], Teacher]:
@@ -112,18 +110,13 @@ def _from_state(state: State, form: str, request: Request) -> Teacher:
         form=form,
         family=candidate.family,
         arch=candidate.spec.name,
-        graph=_unplaced(traced.graph),
+        graph=traced.graph.without_sources(),
         tensors=tensors,
         keys=keys,
         unread={**state.unread, **{state.keys[name]: reason for name, reason in candidate.unread.items()}},
         assumptions=(*notes, *candidate.assumptions),
         spec=candidate.spec,
     )
-
-
-def _unplaced(graph: Graph) -> Graph:
-    """The graph without source lines: those are of the module that stands in for the author's."""
-    return Graph(tuple(replace(node, source="") for node in graph))
 
 
 def _chosen(candidates: list[Candidate], arch: str | None) -> Candidate:

@@ -76,3 +76,9 @@ def test_a_timm_models_weights_are_not_overwritten(tmp_path: Path) -> None:
     weights = files.teacher(tmp_path / "net.pth")
     with pytest.raises(UserError, match="is the teacher itself"):
         convert(f"timm:resnet18@{weights}", "resnet8", weights, force=True)
+
+
+def test_a_notebook_shows_what_became_of_each_block(tmp_path: Path) -> None:
+    found = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
+    assert found.path == tmp_path / "s"
+    assert "<td>stage2.block0</td>" in found._repr_html_()

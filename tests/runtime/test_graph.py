@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,3 +41,8 @@ def test_users_and_selection(tiny_graph: Graph) -> None:
 def test_malformed_json_is_refused_by_place(rows: Any, told: str) -> None:
     with pytest.raises(UserError, match=told):
         from_json(rows)
+
+
+def test_a_copy_without_sources_is_else_the_same(tiny_graph: Graph) -> None:
+    placed = Graph(tuple(replace(node, source="net.py:1") for node in tiny_graph))
+    assert placed.without_sources() == tiny_graph != placed

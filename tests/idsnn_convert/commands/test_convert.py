@@ -54,7 +54,7 @@ def test_the_file_and_the_json_say_the_same(teacher: Path) -> None:
     assert told["file"] == "tiny-resnet8.safetensors"
     assert told["format_version"] == 1
     assert told["time_steps"] == 2
-    assert {"name", "kind", "v_threshold", "decay"} <= told["neurons"][0].keys()
+    assert {"kind", "v_threshold", "decay"} <= told["neurons"][0]["settings"].keys()
     assert len(told["neurons"]) == told["activation_sites"] == 7
     assert told["teacher"]["family"] == "akamaster CIFAR ResNet"
     assert len(told["teacher"]["sha256"]) == 64
@@ -207,3 +207,29 @@ def test_real_teachers(teachers_dir: Path, file: str, target: str, family: str, 
     fresh = {row["target"].rpartition(".")[0] for row in told["tensors"] if row["source"] is None}
     assert "fc" in fresh
     assert not padded or fresh == {"fc"}
+
+
+def test_reports_are_written_beside_the_student(teacher: Path) -> None:
+    names = ("r.html", "r.md", "r.json")
+    told = done("convert", teacher, *TINY, *(word for name in names for word in ("--report", name))).stdout
+    for name in names:
+        assert f"Wrote {name} ({Path(name).stat().st_size:,} bytes)." in told
+    record = json.loads(Path("r.json").read_text())
+    told = json.loads(done("convert", teacher, *TINY, "--json").stdout)
+    assert record["tensors"] == told["tensors"]
+    assert record["student"]["name"] == "tiny-resnet8.safetensors"
+    before = [Path(name).read_bytes() for name in names]
+    done("inspect", "tiny-resnet8.safetensors", *(word for name in names for word in ("--report", name)))
+    assert [Path(name).read_bytes() for name in names] == before
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        ("r.txt", ["no report ends in '.txt'", "Known: .html, .md, .json"]),
+        ("nowhere/r.html", ["the folder nowhere does not exist"]),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_refused_before_any_work(report: str, told: list[str]) -> None:
+    assert_told(run("convert", "not-even-there.th", *TINY, "--report", report), *told)
+    assert list(Path().iterdir()) == []

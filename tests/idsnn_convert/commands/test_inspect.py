@@ -115,3 +115,8 @@ def test_names_in_a_file_cannot_speak_to_the_terminal() -> None:
 def test_real_teachers_fit_80_columns(teachers_dir: Path, file: str) -> None:
     Path(file).symlink_to(teachers_dir / file)
     assert columns(done("inspect", file).stdout) <= 80
+
+
+def test_a_teacher_has_no_report_of_a_mapping(teacher: Path) -> None:
+    assert_told(run("inspect", teacher, "--report", "r.html"), "is a teacher; reports are of students", "idsnn convert")
+    assert list(Path().iterdir()) == []

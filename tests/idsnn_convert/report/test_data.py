@@ -6,6 +6,7 @@ from pathlib import Path
 from idsnn_convert.api import convert
 from idsnn_convert.examine import examine
 from idsnn_convert.passes.load import load_teacher
+from idsnn_convert.report.build import recorded
 from idsnn_convert.report.data import coverage, described, described_diagnosis, described_teacher
 from tests.idsnn_convert import files
 
@@ -30,7 +31,11 @@ def test_coverage_counts_tensors_and_values() -> None:
 def test_everything_is_plain_json(tmp_path: Path) -> None:
     path = files.teacher(tmp_path / "net.pth")
     _, checkpoint = convert(path, "resnet8", tmp_path / "s")
-    for facts in (described(checkpoint), described_teacher(load_teacher(path)), described_diagnosis(examine(path), path)):
+    for facts in (
+        described(checkpoint, recorded(checkpoint)),
+        described_teacher(load_teacher(path)),
+        described_diagnosis(examine(path), path),
+    ):
         assert json.loads(json.dumps(facts, allow_nan=False)) == facts
 
 

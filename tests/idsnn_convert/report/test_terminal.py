@@ -7,6 +7,7 @@ import pytest
 
 from idsnn_convert.api import convert
 from idsnn_convert.passes.load import load_teacher
+from idsnn_convert.report.build import recorded
 from idsnn_convert.report.data import described_teacher
 from idsnn_convert.report.terminal import (
     print_checkpoint,
@@ -29,7 +30,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_wider_than_80_columns_but_paths(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = files.teacher(tmp_path / "net.pth")
     _, checkpoint = convert(path, "resnet56", tmp_path / "s")
-    print_checkpoint(checkpoint)
+    print_checkpoint(recorded(checkpoint))
     facts = described_teacher(load_teacher(path))
     print_teacher({**facts, "file": "net.pth"})
     out = capsys.readouterr().out
@@ -39,7 +40,7 @@ def test_nothing_is_wider_than_80_columns_but_paths(tmp_path: Path, capsys: pyte
 
 def test_the_mapping_counts_every_tensor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, checkpoint = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
-    print_mapping(checkpoint)
+    print_mapping(recorded(checkpoint))
     out = capsys.readouterr().out
     assert f"of {len(checkpoint.tensors)} tensors" in out
     assert "fc.weight, fc.bias" in out
@@ -59,7 +60,7 @@ def test_neurons_of_two_kinds_are_told_apart(tmp_path: Path, capsys: pytest.Capt
     _, checkpoint = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
     last = checkpoint.graph.of("neuron")[-1]
     integrating = replace(last, attrs={**last.attrs, "kind": "if", "decay": 1.0})
-    print_checkpoint(replace(checkpoint, graph=checkpoint.graph.with_nodes({last.name: integrating})))
+    print_checkpoint(recorded(replace(checkpoint, graph=checkpoint.graph.with_nodes({last.name: integrating}))))
     out = files.unwrapped(capsys.readouterr().out)
     assert "7 LIF/IF layers for 7 activation sites" in out
     assert "Neurons: lif, v_threshold 0.5, decay 0.25, hard reset" in out
@@ -70,7 +71,7 @@ def test_neurons_of_two_kinds_are_told_apart(tmp_path: Path, capsys: pytest.Capt
 def test_cautions_stand_in_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place, checkpoint = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
     told = {"reason": "3 of 13 activations are silu", "node": "a", "source": "", "advice": "Train longer."}
-    print_conversion(replace(checkpoint, mapping={**checkpoint.mapping, "cautions": [told]}), place)
+    print_conversion(recorded(replace(checkpoint, mapping={**checkpoint.mapping, "cautions": [told]})), place)
     assert "caution 3 of 13 activations are silu. Train longer." in files.unwrapped(capsys.readouterr().out)
 
 
@@ -87,7 +88,7 @@ def test_what_images_said_of_the_teacher(tmp_path: Path, capsys: pytest.CaptureF
         "normalisation": {"name": "imagenet"},
     }
     _, checkpoint = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
-    print_mapping(replace(checkpoint, teacher={**checkpoint.teacher, "evidence": evidence}))
+    print_mapping(recorded(replace(checkpoint, teacher={**checkpoint.teacher, "evidence": evidence})))
     out = files.unwrapped(capsys.readouterr().out)
     assert "told 19 of 19 batch norms agree with 300 images of cifar10; 10 other readings fit less told Not what" in out
     assert "told Not what its names and shapes suggest: Blocks stride in their last convolution." in out

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from idsnn_convert.report.text import block_list, heading, paragraph, print_json, reasons, safe, shown, table
 from idsnn_convert.report.text import console as results
+from idsnn_convert.report.text import heading, paragraph, print_json, reasons, safe, shown, table
 
 
 @pytest.fixture(autouse=True)
@@ -72,19 +72,6 @@ def test_reasons_that_differ_in_the_block_alone_are_one(capsys: pytest.CaptureFi
 def test_no_reasons_no_title(capsys: pytest.CaptureFixture[str]) -> None:
     reasons("Unused:", [])
     assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize(
-    ("blocks", "told"),
-    [
-        ([], ""),
-        ([(1, 0)], "stage1.block0"),
-        ([(3, 0), (1, 1), (1, 0), (1, 2)], "stage1.block0-2, stage3.block0"),
-        ([(2, 0), (2, 2), (2, 3), (2, 7)], "stage2.block0,2-3,7"),
-    ],
-)
-def test_blocks_in_short(blocks: list[tuple[int, int]], told: str) -> None:
-    assert block_list(blocks) == told
 
 
 def test_json_is_one_document_without_nan(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,47 @@
+"""The shell of every page: one file that needs no other, asks nothing of the network and runs its own script alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+from idsnn_convert import __version__
+from idsnn_convert.report.markup import Markup, joined, tag
+
+ASSETS = Path(__file__).parent / "assets"
+
+GENERATOR = "idsnn-convert"
+
+
+def page(title: str, *body: object, styles: tuple[str, ...] = (), scripts: tuple[str, ...] = ()) -> str:
+    """An HTML document.
+
+    Args:
+        body: its content; what is no :class:`~idsnn_convert.report.markup.Markup` is escaped.
+        styles, scripts: names of files in ``assets``, after ``page.css``.
+    """
+    style = "\n".join(_asset(name) for name in ("page.css", *styles))
+    script = "\n".join(_asset(name) for name in scripts)
+    allowed = f"style-src {_hash(style)}; script-src {_hash(script)}" if script else f"style-src {_hash(style)}"
+    policy = f"default-src 'none'; {allowed}; img-src data:; base-uri 'none'; form-action 'none'"
+    head = joined(
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name="generator", content=f"{GENERATOR} {__version__}"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", title),
+        Markup(f"<style>{style}</style>"),
+    )
+    end = Markup(f"<script>{script}</script>") if script else None
+    return f"<!DOCTYPE html>\n{tag('html', tag('head', head), tag('body', *body, end), lang='en')}\n"
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
