@@ -97,6 +97,9 @@ device = click.option(
 compiled = click.option(
     "--compile/--no-compile", "compiled", default=None, help="Fused, compiled kernels.  [default: where they pay]"
 )
+tensorboard = click.option(
+    "--tensorboard", is_flag=True, help="Also write curves for TensorBoard, into RUN/tensorboard; needs extra 'track'."
+)
 
 TEACHER = ("arch", "input_size")
 """The options that say what a teacher is."""

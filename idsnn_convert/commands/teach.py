@@ -22,7 +22,7 @@ SECTIONS = {
     "What the teacher is": ("arch", "stem", "downsample", "width"),
     "What to train on": (*options.DATA, "limit_train", "normalisation", "out", "resume"),
     "How to train": ("recipe", "epochs", "seed", "overrides"),
-    "How to run": ("device",),
+    "How to run": ("device", "tensorboard"),
 }
 
 
@@ -47,6 +47,7 @@ SECTIONS = {
 @options.normalisation
 @options.resume
 @options.device
+@options.tensorboard
 @options.as_json
 def command(
     arch: str,
@@ -55,6 +56,7 @@ def command(
     epochs: int | None,
     seed: int | None,
     overrides: tuple[str, ...],
+    tensorboard: bool,
     as_json: bool,
     **choices: Any,
 ) -> None:
@@ -69,4 +71,8 @@ def command(
     from idsnn_convert.teach import teach
 
     changes = [*options.changed(epochs, seed), *overrides]
-    run(lambda bar, tell: teach(arch, data, out, overrides=changes, watcher=bar, told=tell, **choices), as_json)
+    run(
+        lambda watcher, tell: teach(arch, data, out, overrides=changes, watcher=watcher, told=tell, **choices),
+        as_json,
+        out / "tensorboard" if tensorboard else None,
+    )

@@ -23,7 +23,7 @@ Examples:
 SECTIONS = {
     "What to train on": (*options.DATA, "limit_train", "normalisation", "out", "resume"),
     "How to train": ("teacher", "recipe", "epochs", "seed", "overrides"),
-    "How to run": ("device", "compiled"),
+    "How to run": ("device", "compiled", "tensorboard"),
     "What the teacher is": options.TEACHER,
 }
 
@@ -48,6 +48,7 @@ SECTIONS = {
 @options.input_size
 @options.device
 @options.compiled
+@options.tensorboard
 @options.as_json
 def command(
     student: Path,
@@ -56,6 +57,7 @@ def command(
     epochs: int | None,
     seed: int | None,
     overrides: tuple[str, ...],
+    tensorboard: bool,
     as_json: bool,
     **choices: Any,
 ) -> None:
@@ -76,4 +78,8 @@ def command(
     from idsnn_convert.learn import train_file
 
     changes = [*options.changed(epochs, seed), *overrides]
-    run(lambda bar, tell: train_file(student, data, out, overrides=changes, watcher=bar, told=tell, **choices), as_json)
+    run(
+        lambda watcher, tell: train_file(student, data, out, overrides=changes, watcher=watcher, told=tell, **choices),
+        as_json,
+        out / "tensorboard" if tensorboard else None,
+    )

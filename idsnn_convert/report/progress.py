@@ -47,6 +47,7 @@ class TrainingBar:
     def __init__(self) -> None:
         self._bar = progress_bar(TextColumn("loss {task.fields[loss]:.3f}"))
         self._task: TaskID | None = None
+        self._epochs = 0
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -58,7 +59,7 @@ class TrainingBar:
     def batch(self, epoch: int, epochs: int, batch: int, batches: int, loss: float) -> None:
         if self._task is None:
             self._task = self._bar.add_task(f"epoch {epoch}/{epochs}", total=batches, loss=loss)
-        trained = batch == batches
+        self._epochs, trained = epochs, batch == batches
         what = f"epoch {epoch}/{epochs}{', testing' if trained else ''}"
         self._bar.update(self._task, completed=batch, loss=loss, description=what, refresh=trained)
 
@@ -67,8 +68,18 @@ class TrainingBar:
             self._bar.remove_task(self._task)
             self._bar.refresh()  # so that the line below does not stand behind the bar
             self._task = None
+        average = f" ({record['ema_test_top1_percent']:.2f} % average)" if "ema_test_top1_percent" in record else ""
         seconds = record["train_seconds"] + record["test_seconds"]
+        left = seconds * (self._epochs - record["epoch"])
         tell(
             f"epoch {record['epoch']:>3}  loss {record['train_loss']:.4f}  train {record['train_top1_percent']:5.2f} %  "
-            f"test {record['test_top1_percent']:5.2f} %  lr {record['lr']:.4g}  {seconds:.0f} s"
+            f"test {record['test_top1_percent']:5.2f} %{average}  lr {record['lr']:.4g}  "
+            f"{record['train_images_per_second']:.0f} img/s  {seconds:.0f} s{f', {_lasting(left)} to go' if left > 0 else ''}"
         )
+
+
+def _lasting(seconds: float) -> str:
+    """``1:05:00``, ``4:09``: hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -15,6 +15,7 @@ RECORD = {
     "lr": 0.05,
     "train_seconds": 10.0,
     "test_seconds": 2.0,
+    "train_images_per_second": 850.4,
 }
 
 
@@ -32,7 +33,19 @@ def test_a_run_that_no_terminal_watches_leaves_one_line_an_epoch(capsys: pytest.
         bar.epoch(RECORD)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.splitlines() == ["epoch   3  loss 1.2500  train 50.00 %  test 60.00 %  lr 0.05  12 s"]
+    line = "epoch   3  loss 1.2500  train 50.00 %  test 60.00 %  lr 0.05  850 img/s  12 s, 0:24 to go"
+    assert captured.err.splitlines() == [line]
+
+
+def test_the_last_epoch_says_nothing_of_the_rest_and_an_average_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with TrainingBar() as bar:
+        bar.batch(3, 3, 1, 1, 1.3)
+        bar.epoch({**RECORD, "ema_test_top1_percent": 61.5})
+        bar.batch(3, 1000, 1, 1, 1.3)
+        bar.epoch(RECORD)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("test 60.00 % (61.50 % average)  lr 0.05  850 img/s  12 s")
+    assert second.endswith("12 s, 3:19:24 to go")
 
 
 def test_counting_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
