@@ -66,11 +66,15 @@ def data(command: Decorated) -> Decorated:
         workers: int | None,
         **choices: Any,
     ) -> Any:
+        from idsnn_convert.report.progress import counting, tell
         from idsnn_convert.runtime.data import Reading, open_dataset
 
-        size = int(memory * 2**30)
-        reading = Reading(image_size, int(channels) if channels else None, size, workers or 0, download)
-        return command(*arguments, data=open_dataset(data, reading), **choices)
+        how = (image_size, int(channels) if channels else None, int(memory * 2**30), workers or 0, download)
+        if not download:
+            return command(*arguments, data=open_dataset(data, Reading(*how)), **choices)
+        with counting("fetching") as watch:
+            dataset = open_dataset(data, Reading(*how, watch, tell))
+        return command(*arguments, data=dataset, **choices)
 
     for option in reversed((click.option("--data", metavar="SET:DIR", required=True, help=DATA_HELP), *_READING)):
         with_data = option(with_data)

@@ -11,6 +11,7 @@ from idsnn_convert.runtime.data.fashion_mnist import FASHION_MNIST
 from idsnn_convert.runtime.data.files import Kind, opened
 from idsnn_convert.runtime.data.folder import open_folder
 from idsnn_convert.runtime.data.parquet import open_parquet
+from idsnn_convert.runtime.data.publishers import ensure
 from idsnn_convert.runtime.data.types import Dataset, Reading, Split
 from idsnn_convert.runtime.errors import UserError
 
@@ -46,6 +47,8 @@ def open_dataset(spec: str | Dataset, reading: Reading | None = None) -> Dataset
     if not colon or not folder:
         raise UserError(f"the data set {spec!r} names no folder", hint=f"Write NAME:FOLDER, such as {name}:path/to/files.")
     root, reading = Path(folder).expanduser(), reading or Reading()
+    if reading.download:
+        ensure(name, root, reading.watch, reading.told)
     if name in SOURCES:
         return SOURCES[name](root, reading)
     if reading.image_size or reading.channels:

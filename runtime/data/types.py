@@ -29,7 +29,7 @@ class Reading:
         channels: 1 or 3; None for what the images have.
         memory: bytes that decoded images may take; more are decoded when they are wanted.
         workers: threads that decode; 0 for one a core.
-        download: fetch what is missing from its publisher.
+        download: fetch what is missing from its publisher; ``watch`` is then told of bytes, ``told`` given lines.
     """
 
     image_size: int | None = None
@@ -37,6 +37,8 @@ class Reading:
     memory: int = 4 << 30
     workers: int = 0
     download: bool = False
+    watch: Callable[[int, int], None] = field(default=lambda done, of: None, repr=False, compare=False)
+    told: Callable[[str], None] = field(default=lambda line: None, repr=False, compare=False)
 
 
 class Split:
