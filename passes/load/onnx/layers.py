@@ -54,6 +54,12 @@ def batch_norm(c: Call) -> Map:
     return aten.batch_norm(c.b, c.site, c.map(), weight, bias, mean, var, momentum=momentum, eps=eps or 0.0)
 
 
+def group_norm(c: Call) -> Map:
+    """Of opset 21; the form before it scaled groups, not channels."""
+    eps = c.number("epsilon", len(c.args), 1e-5)
+    return aten.group_norm(c.b, c.site, c.map(), c.attrs["num_groups"], c.param(1), c.param(2), eps or 0.0)
+
+
 def gemm(c: Call) -> Map:
     """``alpha x W + beta C`` as a linear layer."""
     x, weight = c.map(), c.param(1)

@@ -52,6 +52,7 @@ ROWS: dict[str, Row] = {
     "Gemm": Row((7, 9, 11, 13), layers.gemm),
     "GlobalAveragePool": Row((1, 22), layers.global_average_pool),
     "GlobalMaxPool": Row((1, 22), layers.global_max_pool),
+    "GroupNormalization": Row((21,), layers.group_norm),
     "HardSigmoid": Row((6, 22), layers.hard_sigmoid),
     "HardSwish": Row((14, 22), layers.activation("hardswish")),
     "Identity": Row((1, 13, 14, 16, 19, *_TYPES), maps.same, folds.identity),

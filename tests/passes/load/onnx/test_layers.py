@@ -33,6 +33,7 @@ COVERED: dict[str, tuple[list[Any], dict[str, Any], int, list[str]]] = {
     "batch norm of opset 7": ([node("BatchNormalization", "x g b m v", spatial=1)], NORM, 7, ["batch_norm"]),
     "batch norm of opset 9": ([node("BatchNormalization", "x g b m v")], NORM, 9, ["batch_norm"]),
     "batch norm of opset 14": ([node("BatchNormalization", "x g b m v", training_mode=0)], NORM, 14, ["batch_norm"]),
+    "group norm": ([node("GroupNormalization", "x g b", num_groups=2, epsilon=1e-3)], NORM, 21, ["group_norm"]),
     "relu": ([node("Relu", "x")], {}, 6, ["activation"]),
     "relu6 of opset 6": ([node("Clip", "x", min=0.0, max=6.0)], {}, 10, ["activation"]),
     "relu6 of opset 13": ([node("Clip", "x l h")], {"l": np.float32(0), "h": np.float32(6)}, 13, ["activation"]),
