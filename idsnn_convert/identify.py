@@ -32,7 +32,7 @@ from idsnn_convert.runtime.fingerprint import (
 )
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.normalisation import Normalisation, candidates, from_json
-from idsnn_convert.runtime.ranking import WRONG, Reading, ReadingFit, better, disagrees, rank_readings
+from idsnn_convert.runtime.ranking import WRONG, Reading, ReadingFit, disagrees, rank_readings
 from idsnn_convert.runtime.recipe import Augment
 
 IMAGES = 300
@@ -103,12 +103,7 @@ class Identification:
     @property
     def alike(self) -> tuple[Ranked, ...]:
         """The other readings that fit as well as the one that won."""
-        best = self.ranking[:1]
-        return tuple(
-            other
-            for other in self.ranking[1:]
-            if other.differs and other.fit.first_wrong is None and not better(best[0].fit.loss, other.fit.loss)
-        )
+        return tuple(other for other in self.ranking[1:] if other.differs and not other.fit.told_by)
 
     def lines(self) -> Iterator[str]:
         """For the person who waits."""
@@ -147,6 +142,7 @@ class Identification:
             "batch_norms": len(fit.layers),
             "off_by": fit.off_by,
             "first_wrong": None if wrong is None else {**asdict(wrong), "off_by": wrong.off_by},
+            "told_by": fit.told_by,
             "best_there": None if ours is None else ours.off_by,
             "loss": fit.loss,
             "top1_percent": fit.top1,
@@ -183,7 +179,7 @@ def identified(
     choice = _first_told(teacher, split) if normalisation is None else NormalisationChoice((), clear=False)
     if choice.best is None:
         choice = _by_running(teacher, sample, known)
-    spec, ranking = _ranked(teacher, choice, sample)
+    spec, ranking = _ranked(teacher, choice, sample, _unseen(dataset, len(sample)))
     fits = (ranking[0].preparation, *(fit for fit in choice.fits if fit is not ranking[0].preparation))
     changed = _differs(teacher.spec, spec)
     found = replace(found, choice=replace(choice, fits=fits), changed=changed, ranking=ranking)
@@ -201,6 +197,14 @@ def remembered(dataset: Dataset) -> tuple[Split, str]:
         return dataset.train, "train"
     except UserError:
         return dataset.test, "test"
+
+
+def _unseen(dataset: Dataset, count: int) -> Split | None:
+    """Test images, if there are any: what follows the last batch norm shows in the answers to them alone."""
+    try:
+        return dataset.test.sample(count, seed=0)
+    except UserError:
+        return None
 
 
 def _count(graph: Graph) -> int:
@@ -221,8 +225,7 @@ def _first_told(teacher: Teacher, split: Split) -> NormalisationChoice:
 def _by_running(teacher: Teacher, sample: Split, known: Sequence[Normalisation]) -> NormalisationChoice:
     """The same where no convolution of the image precedes the first batch norm: by running the network."""
     tried = [NormalisationFit(normalisation, math.inf, crop) for normalisation in known for crop in CROP_PADDINGS]
-    prepared = [_prepared(sample, fit) for fit in tried]
-    ranked = rank_readings([Reading(teacher.graph, images) for images, _ in prepared], teacher.tensors, prepared[0][1])
+    ranked = rank_readings([Reading(teacher.graph, _prepared(sample, fit)) for fit in tried], teacher.tensors)
     fits: dict[str, NormalisationFit] = {}
     wrong: list[bool] = []
     for found in ranked:
@@ -233,44 +236,58 @@ def _by_running(teacher: Teacher, sample: Split, known: Sequence[Normalisation])
     return NormalisationChoice(tuple(fits.values()), clear=not wrong[0] and all(wrong[1:]))
 
 
-def _prepared(sample: Split, fit: NormalisationFit) -> tuple[Tensor, Tensor]:
+def _prepared(sample: Split, fit: NormalisationFit) -> Tensor:
     """All of ``sample`` as a trainer would feed it; in the same order for any ``fit``."""
     batches = train_batches(
         sample, len(sample), seed=0, epoch=0, normalisation=fit.normalisation, augment=Augment(crop_padding=fit.crop_padding)
     )
-    return next(iter(batches))
+    return next(iter(batches))[0]
 
 
-def _ranked(teacher: Teacher, choice: NormalisationChoice, sample: Split) -> tuple[ResNetSpec | None, tuple[Ranked, ...]]:
+def _ranked(
+    teacher: Teacher, choice: NormalisationChoice, sample: Split, unseen: Split | None
+) -> tuple[ResNetSpec | None, tuple[Ranked, ...]]:
     """What to read the teacher as, and that reading and the others tried around it, best first.
 
     Another reading than the likeliest is taken only if it agrees with the images where that one departs from it: data
     that the network was not trained on must not change how it is read.
     """
     likely = [fit for fit in choice.fits[:IN_DOUBT] if fit.fit <= CLEAR_RATIO * choice.fits[0].fit]
-    prepared = [(fit, *_prepared(sample, fit)) for fit in (likely[:1] if choice.clear else likely)]
+    prepared = [
+        (fit, _prepared(sample, fit), None if unseen is None else fit.normalisation(unseen.images))
+        for fit in (likely[:1] if choice.clear else likely)
+    ]
+    labels = None if unseen is None else unseen.labels
     center = teacher.spec
     for _ in range(ROUNDS):
         specs = [center] if center is None else [center, *variants(center)]
-        fits = _round(teacher, specs, prepared)
+        fits = _round(teacher, specs, prepared, labels)
         winner = fits[0][0]
         if winner == center:
             break
-        wrong = next(fit.first_wrong for spec, _, fit in fits if spec == center)
-        if wrong is None or any(layer.node == wrong.node and disagrees(layer) for layer in fits[0][2].layers):
-            fits = [*_round(teacher, [center], prepared), *(found for found in fits if found[0] != center)]
+        before = next(fit for spec, _, fit in fits if spec == center)
+        if before.told_by != "loss" and not _agrees_at(fits[0][2], before.first_wrong):
+            fits = [*_round(teacher, [center], prepared, labels), *(found for found in fits if found[0] != center)]
             break
         center = winner
     return center, tuple(Ranked(_differs(center, spec), preparation, fit) for spec, preparation, fit in fits)
 
 
+def _agrees_at(fit: ReadingFit, wrong: LayerFit | None) -> bool:
+    return wrong is not None and any(layer.node == wrong.node and not disagrees(layer) for layer in fit.layers)
+
+
 def _round(
-    teacher: Teacher, specs: Sequence[ResNetSpec | None], prepared: Sequence[tuple[NormalisationFit, Tensor, Tensor]]
+    teacher: Teacher,
+    specs: Sequence[ResNetSpec | None],
+    prepared: Sequence[tuple[NormalisationFit, Tensor, Tensor | None]],
+    labels: Tensor | None,
 ) -> list[tuple[ResNetSpec | None, NormalisationFit, ReadingFit]]:
     """Each specification with each preparation of the images, the best fit first."""
     tried = [(spec, *preparation) for spec in specs for preparation in prepared]
     graphs = {spec: teacher.graph if spec is None else graph_of(spec) for spec in specs}
-    ranked = rank_readings([Reading(graphs[spec], images) for spec, _, images, _ in tried], teacher.tensors, prepared[0][2])
+    readings = [Reading(graphs[spec], images, unseen) for spec, _, images, unseen in tried]
+    ranked = rank_readings(readings, teacher.tensors, labels)
     return [(tried[fit.index][0], tried[fit.index][1], fit) for fit in ranked]
 
 

@@ -9,7 +9,7 @@ Letters: N images, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -37,8 +37,8 @@ MOST_DEPARTURES = 3
 TELLING_TOP1 = 30.0
 """Labels say something of the readings only if the network gets so many percent right; else they mean other classes."""
 
-WORSE_LOSS = 1.05
-"""Of two readings with the same statistics one is better if the other's loss is so many times its own."""
+CERTAIN = 2.5
+"""Of two readings with the same statistics one answers better if its loss is less by so many standard errors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +46,14 @@ class Reading:
     """One way to read a network: its graph, and the images (N, C, H, W) as they are thought to have been prepared.
 
     Readings that share the very same tensor of images share what is computed of it.
+
+    Attributes:
+        unseen: images that the network was not trained on, prepared alike but neither cropped nor flipped; None for none.
     """
 
     graph: Graph
     images: Tensor
+    unseen: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,16 @@ class ReadingFit:
         followed: whether it was followed to the end.
         first_wrong: of the best reading, its first batch norm that disagrees with the images; of another, the first that
             disagrees or fits clearly worse than the best's does. None if there is none.
-        loss: mean cross-entropy in nats; top1: right answers in percent. None if it was not followed to the end.
+        told_by: what tells it from the best: ``batch norm``, ``loss``, ``logits``; empty for the best and what fits as well.
+        loss: mean cross-entropy of the unseen images in nats; top1: right answers in percent. None where these were not
+            asked: only readings that no batch norm tells apart answer.
     """
 
     index: int
     layers: tuple[LayerFit, ...]
     followed: bool
     first_wrong: LayerFit | None = None
+    told_by: str = ""
     loss: float | None = None
     top1: float | None = None
 
@@ -83,16 +90,19 @@ def disagrees(fit: LayerFit) -> bool:
 
 
 @torch.inference_mode()
-def rank_readings(readings: Sequence[Reading], tensors: Mapping[str, Tensor], labels: Tensor) -> tuple[ReadingFit, ...]:
+def rank_readings(
+    readings: Sequence[Reading], tensors: Mapping[str, Tensor], labels: Tensor | None = None
+) -> tuple[ReadingFit, ...]:
     """The readings, the best first.
 
-    Those that were followed to the end come first, by how far off their batch norms are on average; where these leave no
-    difference, the loss on the labels decides (what comes after the last batch norm leaves no trace in any), then the
-    order given. The others follow, the one that went further first.
+    Those that were followed to the end come first, by how far off their batch norms are on average. What comes after the
+    last batch norm leaves no trace in any: between readings that differ there alone, answers to unseen images decide; then
+    the mean of the logits, which training with cross-entropy leaves at zero (its gradients sum to zero over the classes);
+    then the order given. The others follow, the one that went further first.
 
     Args:
         readings: graphs without neurons that own ``tensors`` and have their batch norms in the same order; likeliest first.
-        labels: int64 (N,), of the images.
+        labels: int64 (N,), of the unseen images.
 
     Raises:
         UserError: if a graph takes another number of channels than its images have.
@@ -102,33 +112,43 @@ def rank_readings(readings: Sequence[Reading], tensors: Mapping[str, Tensor], la
         raise ValueError(f"the readings have their batch norms in {len(orders)} orders, not in one")
     for reading in readings:
         _check(reading)
-    shared: dict[int, Tensor] = {}
-    ids: dict[object, int] = {}
-    walks = [_walk(reading, tensors, _ids(reading, ids), shared) for reading in readings]
+    walks = _Walks(readings, tensors)
     layers: list[list[LayerFit]] = [[] for _ in readings]
     departures = [0] * len(readings)
     live = list(range(len(readings)))
     for _ in orders.pop():
-        shared.clear()
         known: dict[int, LayerFit] = {}  # an input that several share is the same tensor
-        for index in live:
-            node, x = next(walks[index])
+        for index, (node, x) in walks.advanced(live):
             if id(x) not in known:
                 known[id(x)] = layer_fit(node, x, tensors)
             layers[index].append(known[id(x)])
         best = min((layers[index][-1] for index in live), key=lambda fit: fit.off_by)
         for index in live:
             departures[index] += _worse(layers[index][-1], best)
-        gone = {index for index in live if _is_lost(layers[index][-1], best, departures[index])}
-        for index in gone:
-            walks[index].close()
-        live = [index for index in live if index not in gone]
-    shared.clear()
-    fits = []
-    for index, found in enumerate(layers):
-        fit = ReadingFit(index, tuple(found), index in live)
-        fits.append(_answered(fit, next(walks[index])[1], labels) if fit.followed else fit)
-    return _ordered(fits)
+        live = [index for index in live if not _is_lost(layers[index][-1], best, departures[index])]
+        walks.end_all_but(live)
+    walks.end_all_but([])
+    fits = [ReadingFit(index, tuple(found), index in live) for index, found in enumerate(layers)]
+    return _ordered(fits, lambda tied: _answers([readings[fit.index] for fit in tied], tensors), labels)
+
+
+class _Walks:
+    """The readings on their way through the network, each stopped at a batch norm or at its end."""
+
+    def __init__(self, readings: Sequence[Reading], tensors: Mapping[str, Tensor]) -> None:
+        self._shared: dict[int, Tensor] = {}
+        known: dict[object, int] = {}
+        self._walks = {i: _walk(each, tensors, _ids(each, known), self._shared) for i, each in enumerate(readings)}
+
+    def advanced(self, live: Sequence[int]) -> Iterator[tuple[int, tuple[Node, Tensor]]]:
+        """Takes each to its next stop."""
+        self._shared.clear()
+        for index in live:
+            yield index, next(self._walks[index])
+
+    def end_all_but(self, live: Sequence[int]) -> None:
+        for index in self._walks.keys() - set(live):
+            self._walks.pop(index).close()
 
 
 def _check(reading: Reading) -> None:
@@ -191,33 +211,53 @@ def _is_lost(fit: LayerFit, best: LayerFit, departures: int) -> bool:
     return _worse(fit, best) and (disagrees(fit) or departures >= MOST_DEPARTURES)
 
 
-def _answered(fit: ReadingFit, logits: Tensor, labels: Tensor) -> ReadingFit:
-    top1 = 100 * (logits.argmax(1) == labels).double().mean().item()
-    return replace(fit, loss=F.cross_entropy(logits, labels).item(), top1=top1)
+def _answers(readings: Sequence[Reading], tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """The logits (N, K) of each for its unseen images; none if there are no such images."""
+    unseen = [replace(reading, images=reading.unseen) for reading in readings if reading.unseen is not None]
+    walks = _Walks(unseen, tensors)
+    for _ in readings[0].graph.of("batch_norm"):
+        for _ in walks.advanced(range(len(unseen))):
+            pass
+    return [logits for _, (_, logits) in walks.advanced(range(len(unseen)))]
 
 
-def _ordered(fits: list[ReadingFit]) -> tuple[ReadingFit, ...]:
+def _ordered(
+    fits: list[ReadingFit], answers: Callable[[list[ReadingFit]], list[Tensor]], labels: Tensor | None
+) -> tuple[ReadingFit, ...]:
+    """``answers`` gives the logits of readings that no batch norm tells apart."""
     first, *rest = sorted(fits, key=lambda fit: (not fit.followed, -len(fit.layers), fit.off_by, fit.index))
-    alike = [first, *(fit for fit in rest if fit.followed and not _first_worse(fit, first))]
-    others = [fit for fit in rest if fit not in alike]
-    best = _by_answers(alike)
-    wrong = next((layer for layer in best[0].layers if disagrees(layer)), None)
-    told = [replace(fit, first_wrong=_first_worse(fit, best[0])) for fit in (*best[1:], *others)]
-    return (replace(best[0], first_wrong=wrong), *told)
+    tied = [first, *(fit for fit in rest if fit.followed and not _first_worse(fit, first))]
+    tied.sort(key=lambda fit: fit.index)
+    others = [fit for fit in rest if fit not in tied]
+    if len(tied) > 1 and labels is not None and (logits := answers(tied)):
+        tied = _by_answers(tied, logits, labels)
+    best = tied[0]
+    wrong = next((layer for layer in best.layers if disagrees(layer)), None)
+    told = [replace(fit, first_wrong=_first_worse(fit, best), told_by="batch norm") for fit in others]
+    return (replace(best, first_wrong=wrong), *tied[1:], *told)
 
 
-def _by_answers(alike: list[ReadingFit]) -> list[ReadingFit]:
-    """Readings with the same statistics: those of the least loss in the order given, then the others by their loss."""
-    alike = sorted(alike, key=lambda fit: fit.index)
-    if max(fit.top1 or 0 for fit in alike) < TELLING_TOP1:
-        return alike
-    least = min(fit.loss or 0 for fit in alike)
-    return sorted(alike, key=lambda fit: (fit.loss or 0) if better(least, fit.loss) else 0)
+def _by_answers(tied: list[ReadingFit], logits: list[Tensor], labels: Tensor) -> list[ReadingFit]:
+    """The one that answers best, those of which that cannot be said in the order given, and the others."""
+    losses = [F.cross_entropy(each, labels, reduction="none") for each in logits]
+    right = [100 * (each.argmax(1) == labels).double().mean().item() for each in logits]
+    telling = max(right) >= TELLING_TOP1
+    shifts = [(each.mean().abs() / each.std()).item() for each in logits]
 
+    def told(i: int, j: int) -> str:
+        """What tells that ``i`` answers better than ``j``."""
+        more = losses[j] - losses[i]
+        if telling and more.mean() > CERTAIN * more.std() / len(more) ** 0.5:
+            return "loss"
+        less = telling and -more.mean() > CERTAIN * more.std() / len(more) ** 0.5
+        return "logits" if not less and shifts[j] > max(WRONG, WORSE * shifts[i]) else ""
 
-def better(loss: float | None, than: float | None) -> bool:
-    """Whether one loss is clearly below another."""
-    return loss is not None and than is not None and than > WORSE_LOSS * loss
+    best = 0
+    for i in range(1, len(tied)):
+        if told(i, best):
+            best = i
+    found = [replace(fit, told_by=told(best, i), loss=losses[i].mean().item(), top1=right[i]) for i, fit in enumerate(tied)]
+    return sorted(found, key=lambda fit: (fit.index != tied[best].index, bool(fit.told_by)))
 
 
 def _first_worse(fit: ReadingFit, best: ReadingFit) -> LayerFit | None:

@@ -101,7 +101,11 @@ def _print_readings(found: Identification) -> None:
     for ranked in found.ranking:
         wrong = ranked.fit.first_wrong
         ours = next((fit.off_by for fit in found.layers if wrong is not None and fit.node == wrong.node), None)
-        numbers = ("-", "", "") if wrong is None else (wrong.node, f"{wrong.off_by:.2f}", "" if ours is None else f"{ours:.2f}")
+        numbers = (
+            (ranked.fit.told_by or "-", "", "")
+            if wrong is None
+            else (wrong.node, f"{wrong.off_by:.2f}", "" if ours is None else f"{ours:.2f}")
+        )
         told = " ".join(ranked.differs) or ("as taken" if ranked is found.ranking[0] else "the same")
         if ranked.preparation != found.ranking[0].preparation:
             told += f" Normalised by {ranked.preparation.normalisation.name}."

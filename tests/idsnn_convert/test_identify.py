@@ -19,7 +19,7 @@ from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.data import Dataset, Split, open_dataset
 from idsnn_convert.runtime.data.batches import train_batches
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.graph import Graph
+from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.normalisation import KNOWN, Normalisation
 from idsnn_convert.runtime.ranking import Reading, rank_readings
 from idsnn_convert.runtime.recipe import Augment
@@ -234,17 +234,23 @@ def test_wrong_readings_of_real_teachers_come_behind_the_right_one(
         assert firsts["Shortcuts that change shape skip pixels and pad with zero channels behind."] == "layer2.1.bn1"
 
     best = told.ranking[0].preparation
-    images, labels = identify._prepared(test.sample(100, seed=1), best)
+    sample, unseen = test.sample(100, seed=1), test.sample(300, seed=2)
+    images, answered = identify._prepared(sample, best), best.normalisation(unseen.images)
     other = next(fit for fit in told.choice.fits if fit.normalisation != best.normalisation)
-    wrongly, _ = identify._prepared(test.sample(100, seed=1), other)
+    wrongly = identify._prepared(sample, other)
     sites = [site.name for site in found.graph.of("activation")]
     norms = [node.name for node in found.graph.of("batch_norm")]
+    *nodes, output = found.graph.nodes
+    added = Node("last_relu", "activation", output.inputs, {"kind": "relu"}, output.shape)
     readings = [
-        Reading(lost(found.graph, sites[-1]), images),
-        Reading(lost(found.graph, "layer2.0.relu1"), images),
-        Reading(found.graph, wrongly),
-        Reading(found.graph, images),
+        Reading(lost(found.graph, sites[-1]), images, answered),
+        Reading(Graph((*nodes, added, replace(output, inputs=("last_relu",)))), images, answered),
+        Reading(lost(found.graph, "layer2.0.relu1"), images, answered),
+        Reading(found.graph, wrongly, answered),
+        Reading(found.graph, images, answered),
     ]
-    ranked = rank_readings(readings, found.tensors, labels)
-    assert [fit.index for fit in ranked] == [3, 0, 1, 2]
-    assert [fit.first_wrong and fit.first_wrong.node for fit in ranked] == [None, None, "layer2.0.bn2", norms[0]]
+    ranked = rank_readings(readings, found.tensors, unseen.labels)
+    assert [fit.index for fit in ranked] == [4, 0, 1, 2, 3]
+    added_by = "loss" if name == "resnet8_cifar100.pth" else "logits"
+    assert [fit.told_by for fit in ranked] == ["", "loss", added_by, "batch norm", "batch norm"]
+    assert [fit.first_wrong and fit.first_wrong.node for fit in ranked[3:]] == ["layer2.0.bn2", norms[0]]

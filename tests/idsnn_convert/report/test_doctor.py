@@ -45,7 +45,7 @@ def said(found: Diagnosis, capsys: pytest.CaptureFixture[str]) -> str:
 
 def identified(*layers: LayerFit, others: tuple[Ranked, ...] = (), **more: Any) -> Diagnosis:
     wrong = next((layer for layer in layers if disagrees(layer)), None)
-    best = Ranked((), CHOICE.fits[0], ReadingFit(0, layers, True, wrong, 0.1, 90.0))
+    best = Ranked((), CHOICE.fits[0], ReadingFit(0, layers, True, wrong))
     found = Identification("cifar10", "train", 300, CHOICE, ranking=(best, *others), **more)
     return Diagnosis("resnet8", None, None, identification=found)
 
@@ -80,7 +80,7 @@ def test_readings_that_were_tried(capsys: pytest.CaptureFixture[str]) -> None:
     layers = (LayerFit("bn1", 0.02, 0.01), LayerFit("bn2", 0.04, 0.01))
     pooled = ReadingFit(1, (layers[0], LayerFit("bn2", 0.7, 0.1)), False, LayerFit("bn2", 0.7, 0.1))
     others = (
-        Ranked(("Padded otherwise.",), CHOICE.fits[0], ReadingFit(2, layers, True, None, 0.1, 90.0)),
+        Ranked(("Padded otherwise.",), CHOICE.fits[0], ReadingFit(2, layers, True)),
         Ranked(("A pool follows.",), CHOICE.fits[0], pooled),
         Ranked((), CHOICE.fits[1], ReadingFit(3, layers[:1], False, LayerFit("bn1", 0.9, 0.1))),
     )
