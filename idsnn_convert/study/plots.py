@@ -61,7 +61,8 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
         FigureCanvasAgg(figure)
         _ablation(figure, result) if result["study"] == "ablation" else _convergence(figure, result)
         title = f"{result['teacher']['arch']} to spiking {result['student']['target']}, {result['data']}"
-        figure.suptitle(f"{title}: mean and deviation over {len(result['seeds'])} seeds", fontsize=10)
+        seeds = len(result["seeds"])
+        figure.suptitle(f"{title}: {'one seed' if seeds == 1 else f'mean and deviation over {seeds} seeds'}", fontsize=10)
         for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             place = out / f"{result['study']}.{kind}"
             with replacing(place) as part:
@@ -91,7 +92,7 @@ def _convergence(figure: Figure, result: Mapping[str, Any]) -> None:
             if curve["schedule"] == schedule:
                 _curve(panel, curve["arm"], curve["top1"])
         if best is not None:
-            panel.axhline(best, color="#666666", linewidth=0.8)
+            panel.axhline(best, color="#666666", linewidth=0.8, label=f"best of neither, {LONGEST}")
         epochs = result["schedules"][schedule]["epochs"]
         panel.set_title(f"{schedule}: {epochs} epoch{'s' if epochs > 1 else ''}", fontsize=9)
         _finish(panel, "test top-1 (%)" if panel is panels[0] else "")

@@ -34,7 +34,12 @@ def _setting(result: Result) -> Iterator[str]:
     yield f"- {result['train_images']:,} training images, drawn by the seed; recipe `{result['recipe']}`; epochs: {epochs}"
     at_the_end = f"; table: the last network on all {images:,}" if (images := result["runs"][0]["images"]) else ""
     yield f"- curves: {result['test_images_each_epoch']:,} test images, always the same, after each epoch{at_the_end}"
-    yield f"- {len(result['seeds'])} seeds ({', '.join(map(str, result['seeds']))}): mean ± deviation; top-1 in percent"
+    seeds = ", ".join(map(str, result["seeds"]))
+    yield (
+        f"- seed {seeds}; top-1 in percent"
+        if len(result["seeds"]) == 1
+        else f"- seeds {seeds}: mean ± deviation; top-1 in percent"
+    )
     yield "- paper: ResNet-34 -> spiking ResNet-18, 200 epochs, all images (Fan et al. 2023)"
 
 

@@ -34,7 +34,7 @@ def test_what_was_run_on_what_is_said() -> None:
         "recipe `idsnn-fast`",
         "20 test images, always the same",
         "the last network on all 1,000",
-        "3 seeds (0, 1, 2)",
+        "seeds 0, 1, 2: mean ± deviation",
         "12 runs, 6 minutes",
         "torch 2.13.0",
     ):
@@ -67,6 +67,7 @@ def test_convergence_tells_best_epochs_and_who_is_sooner() -> None:
 
 def test_one_seed_has_no_deviation_and_other_data_no_paper() -> None:
     text = markdown(result("ablation", seeds=1, data="fashion-mnist"))
+    assert "- seed 0; top-1 in percent" in text
     assert rows(text, "initialisation")[3] == ["yes", "yes", "52.50", "+24.00", "-", "-"]
 
 
