@@ -19,7 +19,8 @@ Examples:
 """
 
 SECTIONS = {
-    "What to study": ("data", "teacher", "student", "out", "arms", "seeds"),
+    "What to study": ("teacher", "student", "out", "arms", "seeds"),
+    "What to train on": options.DATA,
     "How large": ("scale", "limit_train", "limit_test"),
     "How to train": ("recipe", "overrides", "normalisation"),
     "How to run": ("device", "compiled"),
@@ -47,7 +48,7 @@ SECTIONS = {
     show_default=True,
     help="small: 6, 2, 1 epochs of 5,000 images, 2,000 test images; paper: 200 epochs, all images.",
 )
-@click.option("--limit-train", type=click.IntRange(1), metavar="N", help="Only N training images, drawn by the seed.")
+@options.limit_train
 @click.option("--limit-test", type=click.IntRange(1), metavar="N", help="Only the first N test images after an epoch.")
 @click.option(
     "--recipe",
@@ -55,7 +56,7 @@ SECTIONS = {
     help="Of the arm 'both'; the others do without its parts.  [default: idsnn-fast if small; idsnn, with the paper's own "
     "numbers for each arm]",
 )
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe: optimizer.lr=0.1.")
+@options.overrides
 @options.normalisation
 @options.arch
 @options.input_size
@@ -64,7 +65,7 @@ SECTIONS = {
 @options.as_json
 def command(
     study: str,
-    data: str,
+    data: Any,
     teacher: Path,
     student: str,
     out: Path,

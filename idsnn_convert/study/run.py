@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +15,8 @@ from idsnn_convert.machine import machine
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.runtime.checkpoint import is_checkpoint, read
-from idsnn_convert.runtime.data import open_dataset
+from idsnn_convert.runtime.data import Dataset
+from idsnn_convert.runtime.distributed import started_together
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import check_fits
 from idsnn_convert.runtime.files import write_text
@@ -48,13 +49,12 @@ class Materials:
     """What a study is made from, and how its runs are run.
 
     Attributes:
-        data: ``cifar10:DIR`` and the like.
         student: a spiking checkpoint, or the name of a network that the teacher is converted to with the default
             settings, once a seed: the seed draws what stays fresh.
         arch, input_size: what the teacher is, where its file cannot tell.
     """
 
-    data: str
+    data: Dataset
     teacher: Path
     student: str
     out: Path
@@ -90,6 +90,8 @@ def run_study(
         UserError: if files, data and recipe do not go together, or the folder holds another study.
         Interrupted: on SIGINT or SIGTERM; the same call goes on from there.
     """
+    if started_together():
+        raise UserError("a study trains its runs one after the other in one process", hint="Start it without torchrun.")
     size = SCALES[scale]
     size = replace(
         size,
@@ -102,10 +104,18 @@ def run_study(
     _claim(materials.out, facts)
     told = _once(told)
     teacher = _teacher(materials, told)
+    found = list(_outcomes(study, jobs, materials, size, progress, told))
+    facts = {**facts, "teacher": {**facts["teacher"], **teacher}}
+    return {"kind": "study", "study": study, **facts, **summarised(study, size, found, facts["data"]), "machine": machine()}
+
+
+def _outcomes(
+    study: str, jobs: Sequence[Job], materials: Materials, size: Scale, progress: Progress, told: Callable[[str], None]
+) -> Iterator[Outcome]:
+    """The figures of each of ``jobs``, trained first where they are not."""
     runs = materials.out / "runs"
     epochs = [size.schedules[job.schedule].epochs for job in jobs]
     progress.begin(epochs, [len(records(runs / job.folder)) for job in jobs])
-    found = []
     for job, length in zip(jobs, epochs, strict=True):
         run = runs / job.folder
         if len(records(run)) < length:
@@ -113,10 +123,9 @@ def run_study(
             _train(job, run, materials, size, progress, told)
         if study == "ablation" and final(run) is None:
             _measure(run, materials, told)
-        found.append(outcome(run, job))
-        progress.finished(found[-1])
-    facts = {**facts, "teacher": {**facts["teacher"], **teacher}}
-    return {"kind": "study", "study": study, **facts, **summarised(study, size, found, facts["data"]), "machine": machine()}
+        found = outcome(run, job)
+        progress.finished(found)
+        yield found
 
 
 def _once(told: Callable[[str], None]) -> Callable[[str], None]:
@@ -134,7 +143,7 @@ def _once(told: Callable[[str], None]) -> Callable[[str], None]:
 def _facts(materials: Materials, scale: str, size: Scale, overrides: Sequence[str]) -> dict[str, Any]:
     """What must be the same whenever the study goes on."""
     teacher = load_teacher(materials.teacher, arch=materials.arch, input_size=materials.input_size)
-    dataset = open_dataset(materials.data)
+    dataset = materials.data
     check_fits(teacher.graph, dataset.test)
     file = Path(materials.student)
     start = read(file) if is_checkpoint(file) else converted(teacher, materials.student, _settings(0))

@@ -10,7 +10,7 @@ from idsnn_convert.study import plan
 from idsnn_convert.study import run as runs
 from tests.idsnn_convert.files import assert_told, done, run
 
-SMALL = ("--set", "run.batch_size=16", "--no-compile")
+SMALL = ("--set", "run.batch_size=16", "--no-compile", "--normalisation", "half")
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +56,7 @@ def test_ctrl_c_tells_how_to_go_on(teacher: Path, student: Path, fashion: str, m
         (["--arms", "neither,btoh"], ["no arm 'btoh'", "neither, init, kd, both"]),
         (["--recipe", "init-only"], ["initialises and distills"]),
         (["--set", "optimizer.rl=1"], ["optimizer.lr"]),
+        (["--data", "cifar10:."], ["no cifar10 files in ."]),
     ],
 )
 def test_a_request_that_cannot_be_met_starts_nothing(teacher: Path, fashion: str, options: list[str], told: list[str]) -> None:

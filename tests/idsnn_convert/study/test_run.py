@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from idsnn_convert.runtime.checkpoint import read
+from idsnn_convert.runtime.data import Dataset, open_dataset
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation
 from idsnn_convert.runtime.recipe import load_recipe
@@ -46,7 +47,7 @@ class Trainer:
         monkeypatch.setattr(runs, "train_file", self.train)
         monkeypatch.setattr(runs, "evaluate_file", self.evaluate)
 
-    def train(self, student: Path, data: str, out: Path, **options: Any) -> None:
+    def train(self, student: Path, data: Dataset, out: Path, **options: Any) -> None:
         self.asked.append((student, out, options))
         options["told"]("the same of every run")
         epochs = load_recipe(options["recipe"], options["overrides"]).run.epochs
@@ -54,7 +55,7 @@ class Trainer:
         out.mkdir(parents=True, exist_ok=True)
         (out / "metrics.jsonl").write_text((json.dumps(line) + "\n") * epochs)
 
-    def evaluate(self, path: Path, data: str, **options: Any) -> tuple[Evaluation, Any]:
+    def evaluate(self, path: Path, data: Dataset, **options: Any) -> tuple[Evaluation, Any]:
         from idsnn_convert.learn import Normalised
         from idsnn_convert.runtime.normalisation import KNOWN
 
@@ -64,7 +65,7 @@ class Trainer:
 
 @pytest.fixture
 def materials(teacher: Path, fashion: str, tmp_path: Path) -> Materials:
-    return Materials(fashion, teacher, "resnet8", tmp_path / "study")
+    return Materials(open_dataset(fashion), teacher, "resnet8", tmp_path / "study")
 
 
 def test_every_run_is_asked_of_the_trainer_as_planned(materials: Materials, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +161,6 @@ def test_a_folder_holds_one_study(materials: Materials, monkeypatch: pytest.Monk
     [
         ({"student": "resnt8"}, "resnt8"),
         ({"teacher": Path("missing.th")}, "no such file"),
-        ({"data": "cifar10:."}, "no cifar10 files"),
     ],
 )
 def test_what_cannot_be_studied_leaves_no_folder(materials: Materials, changes: dict[str, Any], told: str) -> None:
@@ -173,3 +173,9 @@ def test_a_folder_that_cannot_be_made_is_told(materials: Materials, tmp_path: Pa
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write to"):
         run_study("ablation", replace(materials, out=tmp_path / "file" / "study"), progress=Watched())
+
+
+def test_a_study_of_several_processes_is_refused(materials: Materials, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "started_together", lambda: True)
+    with pytest.raises(UserError, match="one after the other"):
+        run_study("ablation", materials, progress=Watched())
