@@ -27,7 +27,7 @@ from idsnn_convert.report.progress import TrainingBar
 from idsnn_convert.runtime.data import Split, open_dataset
 from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.network import build
-from idsnn_convert.runtime.normalisation import default_for
+from idsnn_convert.runtime.normalisation import KNOWN
 from idsnn_convert.runtime.recipe import load_recipe
 from idsnn_convert.runtime.trainer import train
 
@@ -69,7 +69,7 @@ def main() -> None:
     traced = trace_known(ResNet(spec), spec.input_shape)
     network = build(traced.graph, fresh_tensors(traced.graph, recipe.run.seed))
     run = HERE / "run"
-    normalisation = default_for(dataset.name)
+    normalisation = KNOWN[dataset.name]
     resume = (run / "metrics.jsonl").exists()
     with TrainingBar() as bar:
         train(network, dataset, recipe, run, normalisation=normalisation, save=save_network, watcher=bar, resume=resume)

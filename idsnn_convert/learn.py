@@ -16,7 +16,7 @@ from idsnn_convert.identify import identified, remembered
 from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
-from idsnn_convert.runtime.data import Dataset, open_dataset
+from idsnn_convert.runtime.data import Dataset, Split, open_dataset
 from idsnn_convert.runtime.data.batches import in_order
 from idsnn_convert.runtime.details import evaluate_in_detail
 from idsnn_convert.runtime.distributed import joined, own_device
@@ -28,7 +28,7 @@ from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.measures import THRESHOLDS
 from idsnn_convert.runtime.network import SpikingNetwork, build
 from idsnn_convert.runtime.neurons import parameter_shapes
-from idsnn_convert.runtime.normalisation import MEASURED, Normalisation, default_for, from_json, measured, parse
+from idsnn_convert.runtime.normalisation import KNOWN, MEASURED, Normalisation, from_json, measured, parse
 from idsnn_convert.runtime.recipe import Recipe, load_recipe
 from idsnn_convert.runtime.taps import read_taps
 from idsnn_convert.runtime.trainer import TrainResult, Watcher, train
@@ -135,8 +135,8 @@ def decide_normalisation(opened: Checkpoint | Teacher, dataset: Dataset, overrid
     choice = choose_normalisation(opened.graph, opened.tensors, remembered(dataset)[0])
     if choice.best is not None and choice.clear:
         return Normalised(choice.best.normalisation, "the first batch norm remembers it", choice.fits)
-    reason = f"the usual one for {dataset.name}; the network's first batch norm cannot tell"
-    return Normalised(default_for(dataset.name), reason, choice.fits)
+    usual = usual_normalisation(dataset)
+    return Normalised(usual.normalisation, f"{usual.reason}; the network's first batch norm cannot tell", choice.fits)
 
 
 def read_by(
@@ -158,8 +158,8 @@ def read_by(
     if known is not None:
         return teacher, known
     if choice.best is None:
-        usual = default_for(dataset.name)
-        return teacher, Normalised(usual, f"the usual one for {dataset.name}; the network has no batch norm to tell")
+        usual = usual_normalisation(dataset)
+        return teacher, Normalised(usual.normalisation, f"{usual.reason}; the network has no batch norm to tell")
     # A teacher's own memory, even in doubt, says more than habit.
     doubt = "nearest to what the first batch norm remembers, but not beyond doubt; --normalisation overrides"
     reason = "the first batch norm remembers it" if choice.clear else doubt
@@ -172,12 +172,20 @@ def asked_normalisation(text: str, dataset: Dataset) -> Normalised:
     Raises:
         UserError: if it is unknown.
     """
-    if text != MEASURED:
-        return Normalised(parse(text), "as asked")
-    images = dataset.train
-    return Normalised(
-        measured(batch.cpu() for batch in images.gather(in_order(images))), f"over {len(images):,} training images"
-    )
+    return _measured(dataset.train, "training") if text == MEASURED else Normalised(parse(text), "as asked")
+
+
+def usual_normalisation(dataset: Dataset) -> Normalised:
+    """The data set's own; where nobody knows one, that of its training images, of its test images if there are no others."""
+    if dataset.name in KNOWN:
+        return Normalised(KNOWN[dataset.name], f"the usual one for {dataset.name}")
+    images, which = remembered(dataset)
+    return _measured(images, "training" if which == "train" else which)
+
+
+def _measured(images: Split, which: str) -> Normalised:
+    found = measured(batch.cpu() for batch in images.gather(in_order(images)))
+    return Normalised(found, f"over {len(images):,} {which} images")
 
 
 @dataclass(frozen=True)

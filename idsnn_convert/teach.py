@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from idsnn_convert import __version__
-from idsnn_convert.learn import Normalised, Training, asked_normalisation, device_named
+from idsnn_convert.learn import Training, asked_normalisation, device_named, usual_normalisation
 from idsnn_convert.passes.targets import plain_target
 from idsnn_convert.runtime.ann_file import AnnFile, save_ann
 from idsnn_convert.runtime.data import Dataset, open_dataset
@@ -14,7 +14,6 @@ from idsnn_convert.runtime.distributed import joined, own_device
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.network import build
-from idsnn_convert.runtime.normalisation import KNOWN, MEASURED
 from idsnn_convert.runtime.ops import tensor_shapes
 from idsnn_convert.runtime.recipe import Network, Recipe, load_recipe
 from idsnn_convert.runtime.trainer import Watcher, train
@@ -56,7 +55,7 @@ def teach(
     _check_recipe(settings, recipe)
     images = dataset.train.image_shape
     target = plain_target(arch, input_shape=images, classes=dataset.classes, stem=stem, downsample=downsample, width=width)
-    chosen = _normalisation(dataset, normalisation)
+    chosen = asked_normalisation(normalisation, dataset) if normalisation else usual_normalisation(dataset)
     tensors = fresh_tensors(target.graph, settings.run.seed, settings.initialisation.batch_norm_weight)
     values = sum(tensor.numel() for tensor in tensors.values())
     told(f"{target.name} for images of {'x'.join(map(str, images))}, {dataset.classes} classes: {values:,} values")
@@ -98,10 +97,3 @@ def _check_recipe(settings: Recipe, name: str) -> None:
     if settings.network != Network():
         changed = ", ".join(settings.network.model_dump(exclude_defaults=True))
         raise UserError(f"recipe {name} sets network.{changed}, which a network without spikes does not have")
-
-
-def _normalisation(dataset: Dataset, asked: str | None) -> Normalised:
-    """The user's choice, else the data set's own, else what its training images give."""
-    if asked is None and dataset.name in KNOWN:
-        return Normalised(KNOWN[dataset.name], f"the usual one for {dataset.name}")
-    return asked_normalisation(asked or MEASURED, dataset)

@@ -95,11 +95,6 @@ def candidates(channels: int) -> tuple[Normalisation, ...]:
     return tuple(found for found in KNOWN.values() if len(found.mean) == channels or found.name in _ANY_CHANNELS)
 
 
-def default_for(dataset: str) -> Normalisation:
-    """The normalisation to train with on ``dataset`` when nothing says otherwise: its own statistics, else ``half``."""
-    return KNOWN.get(dataset, KNOWN["half"])
-
-
 def parse(text: str) -> Normalisation:
     """A known name, or means and deviations: ``0.49,0.48,0.45/0.25,0.24,0.26``; one value stands for every channel.
 

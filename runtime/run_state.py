@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idsnn_convert.runtime.data.types import Split
 from idsnn_convert.runtime.distributed import ALONE, World
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.normalisation import Normalisation
@@ -53,13 +54,14 @@ class Position:
 
 
 def identity(
-    recipe: Recipe, dataset: str, train_images: int, test_images: int, normalisation: Normalisation, teacher: nn.Module | None
+    recipe: Recipe, dataset: str, train: Split, test_images: int, normalisation: Normalisation, teacher: nn.Module | None
 ) -> dict[str, Any]:
     """What a run was asked to do, JSON-native; a resumed one must be asked the same."""
     return {
         "recipe": recipe.to_json(),
         "dataset": dataset,
-        "train_images": train_images,
+        "train_images": len(train),
+        "images": train.form_told,
         "test_images": test_images,
         "normalisation": normalisation.to_json(),
         "teacher_sha256": None if teacher is None else _digest(teacher),

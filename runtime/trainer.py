@@ -168,7 +168,7 @@ def train(
             normalisation=normalisation,
             device=device,
             folder=folder,
-            identity=identity(recipe, dataset.name, len(images), len(dataset.test), normalisation, teacher),
+            identity=identity(recipe, dataset.name, images, len(dataset.test), normalisation, teacher),
             save=save,
             watcher=watcher if world.leads else None,
             world=world,

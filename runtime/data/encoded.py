@@ -95,6 +95,10 @@ class StreamedSplit(Split):
     def image_shape(self) -> tuple[int, ...]:
         return self.form.shape
 
+    @property
+    def form_told(self) -> str:
+        return f"{super().form_told}, from files"  # resized crops come from what is stored there
+
     def chosen(self, rows: Tensor) -> Split:
         return StreamedSplit(self.source, self.form, self.workers, self.rows[rows.cpu()], self.device)
 

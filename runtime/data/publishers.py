@@ -71,9 +71,8 @@ def ensure(name: str, folder: Path, watch: Watch, told: Callable[[str], None]) -
         UserError: if it has no publisher, or cannot be fetched and unpacked; see :func:`fetch` and :func:`unpack`.
     """
     if name not in PUBLISHED:
-        raise UserError(
-            f"{name} is nobody's published data set", hint=f"Without --download. Published: {', '.join(PUBLISHED)}."
-        )
+        hint = f"Leave out --download. Published are {', '.join(PUBLISHED)}."
+        raise UserError(f"{name} is nobody's published data set", hint=hint)
     published = PUBLISHED[name]
     if any((folder / path).exists() for path in published.there):
         return

@@ -69,6 +69,11 @@ class Split:
         """(C, H, W)."""
         return tuple(self.images.shape[1:])
 
+    @property
+    def form_told(self) -> str:
+        """What each image is, for a record: what the same rows and draws give depends on no more than this."""
+        return "x".join(map(str, self.image_shape))
+
     def first(self, n: int | None) -> Split:
         """The first ``n`` images in stored order; all of them for None, or if there are no more.
 

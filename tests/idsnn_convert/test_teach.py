@@ -18,6 +18,7 @@ from idsnn_convert.runtime.stop import Interrupted
 from idsnn_convert.runtime.trainer import Watcher
 from idsnn_convert.teach import teach
 from tests.idsnn_convert import files
+from tests.runtime.data import images
 from tests.runtime.toy import At
 
 SHORT = ("run.epochs=2", "run.batch_size=20", "run.save_minutes=1e-9")
@@ -123,3 +124,12 @@ def test_images_of_two_sizes_are_kept_apart(tmp_path: Path) -> None:
     (tmp_path / "c" / "test.bin").write_bytes(bytes(2 * 3074))
     with pytest.raises(UserError, match="takes images of 1x28x28, these are 3x32x32"):
         evaluate_file(best, f"cifar100:{tmp_path / 'c'}")
+
+
+def test_image_files_are_normalised_by_what_is_measured(tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    data = f"folder:{images.folder(tmp_path / 'set', train=10)}"
+    said: list[str] = []
+    best = taught(data, tmp_path / "run", "run.epochs=1", told=said.append)
+    assert "measured normalisation: over 20 training images" in said
+    assert read_ann(best).training["images"] == "3x8x8"

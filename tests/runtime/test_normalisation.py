@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.normalisation import KNOWN, Normalisation, candidates, default_for, from_json, measured, parse
+from idsnn_convert.runtime.normalisation import KNOWN, Normalisation, candidates, from_json, measured, parse
 
 PIXELS = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
 
@@ -60,11 +60,6 @@ def test_json_of_another_form_is_refused(value: Any, told: str) -> None:
 def test_candidates_suit_the_channels() -> None:
     assert [found.name for found in candidates(1)] == ["fashion-mnist", "half", "none"]
     assert [found.name for found in candidates(3)] == ["imagenet", "cifar10", "cifar10-kuangliu", "cifar100", "half", "none"]
-
-
-def test_the_default_is_the_data_sets_own() -> None:
-    assert default_for("cifar100") is KNOWN["cifar100"]
-    assert default_for("somebody's") is KNOWN["half"]
 
 
 def test_parse_takes_a_name_or_numbers() -> None:

@@ -126,8 +126,8 @@ def test_a_set_is_gray_if_all_that_is_looked_at_is() -> None:
 def test_a_run_on_streamed_images_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     images.folder(tmp_path / "set", train=12, test=3, classes=("a", "b", "c", "d"))
 
-    def run(name: str, workers: int, **more: Any) -> None:
-        dataset = open_dataset(f"folder:{tmp_path / 'set'}", Reading(memory=0, workers=workers))
+    def run(name: str, workers: int, memory: int = 0, **more: Any) -> None:
+        dataset = open_dataset(f"folder:{tmp_path / 'set'}", Reading(memory=memory, workers=workers))
         settings = ["run.epochs=2", "run.batch_size=12", "run.save_minutes=1e-9", "augment.resized_crop=0.3"]
         toy.run(tmp_path / name, settings, data=dataset, **more)
 
@@ -136,3 +136,5 @@ def test_a_run_on_streamed_images_goes_on_to_the_same_bits(tmp_path: Path) -> No
         run("killed", 3, watcher=toy.At(2, 3, toy.killed))
     run("killed", 2, resume=True)
     toy.assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    with pytest.raises(UserError, match="began with images = '3x8x8, from files', not '3x8x8'"):
+        run("killed", 2, memory=10_000, resume=True)
