@@ -39,6 +39,7 @@ def recorded(checkpoint: Checkpoint, path: Path | None = None) -> Record:
             "versions": made.get("versions", {}),
             "time_steps": checkpoint.time_steps,
             "encoder": checkpoint.encoder,
+            "readout": checkpoint.readout.to_json(),
             "normalisation": checkpoint.normalisation,
             "settings": _settings(mapping.get("settings", {})),
             "parameters": sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values()),

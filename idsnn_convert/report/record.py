@@ -181,6 +181,13 @@ class File(_Part):
     bytes: Count
 
 
+class Readout(_Part):
+    """How one answer is made of the logits of all time steps."""
+
+    kind: str
+    decay: float
+
+
 class Record(_Part):
     """Where everything in a spiking student came from."""
 
@@ -195,6 +202,7 @@ class Record(_Part):
     """Of the packages that made the student."""
     time_steps: int
     encoder: str
+    readout: Readout
     normalisation: dict[str, Any] | None
     """What the student's images must be normalised by; null if not known yet."""
     settings: dict[str, Setting]

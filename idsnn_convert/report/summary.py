@@ -84,7 +84,8 @@ def student_told(record: Record) -> str:
     kinds = "/".join(dict.fromkeys(str(neuron.settings["kind"]).upper() for neuron in record.neurons))
     known = "?" if record.activation_sites is None else record.activation_sites
     sites = f"{len(record.neurons)} {kinds} layers for {known} activation sites"
-    return f"T = {record.time_steps}, {record.encoder} encoding, {sites}"
+    readout = "" if record.readout.decay == 1 else f"{record.readout.kind} readout of decay {number(record.readout.decay)}, "
+    return f"T = {record.time_steps}, {record.encoder} encoding, {readout}{sites}"
 
 
 def settings_told(record: Record) -> str:

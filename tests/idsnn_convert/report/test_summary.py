@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from idsnn_convert.report import summary
-from idsnn_convert.report.record import Record
+from idsnn_convert.report.record import Readout, Record
 
 
 def test_places_count_their_tensors_by_status(record: Record) -> None:
@@ -20,6 +20,8 @@ def test_the_two_lines_of_the_head(record: Record) -> None:
     assert summary.title(record) == "resnet(2-1-2 basic) -> spiking resnet8"
     assert summary.teacher_told(record) == "tiny.th, akamaster CIFAR ResNet, state dict"
     assert summary.student_told(record) == "T = 2, direct encoding, 7 LIF layers for 7 activation sites"
+    leaky = record.model_copy(update={"readout": Readout(kind="membrane", decay=0.5)})
+    assert summary.student_told(leaky).startswith("T = 2, direct encoding, membrane readout of decay 0.5, 7 LIF layers")
     assert summary.settings_told(record).startswith("stem auto, downsample pad, width 0.25,")
 
 
