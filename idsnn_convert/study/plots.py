@@ -61,6 +61,8 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
         FigureCanvasAgg(figure)
         _ablation(figure, result) if result["study"] == "ablation" else _convergence(figure, result)
         title = f"{result['teacher']['arch']} to spiking {result['student']['target']}, {result['data']}"
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
         seeds = len(result["seeds"])
         figure.suptitle(f"{title}: {'one seed' if seeds == 1 else f'mean and deviation over {seeds} seeds'}", fontsize=10)
         for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
@@ -79,7 +81,6 @@ def _ablation(figure: Figure, result: Mapping[str, Any]) -> None:
         _curve(loss, curve["arm"], curve["train_ce"])
     _finish(accuracy, "test top-1 (%)")
     _finish(loss, "training cross-entropy (nats)")
-    accuracy.legend(loc="best")
 
 
 def _convergence(figure: Figure, result: Mapping[str, Any]) -> None:
@@ -96,7 +97,6 @@ def _convergence(figure: Figure, result: Mapping[str, Any]) -> None:
         epochs = result["schedules"][schedule]["epochs"]
         panel.set_title(f"{schedule}: {epochs} epoch{'s' if epochs > 1 else ''}", fontsize=9)
         _finish(panel, "test top-1 (%)" if panel is panels[0] else "")
-    panels[0].legend(loc="best")
 
 
 def _curve(panel: Axes, arm: str, found: Mapping[str, Any]) -> None:

@@ -76,6 +76,7 @@ def _convergence(result: Result) -> Iterator[str]:
             f"{_epochs(soonest['epoch'])} of the {soonest['schedule']} schedule: {_epochs(soonest['epochs_sooner'])} sooner, "
             f"{soonest['times']:.3g} times. An epoch is the finest step seen here."
         )
+        yield ""
     theirs = CONVERGENCE["cifar100"][LONGEST]["neither"]
     yield (
         f"In the paper, on CIFAR-100, neither reaches {theirs.top1} in epoch {theirs.epoch} of the long schedule, IDSNN "
@@ -94,7 +95,8 @@ def _epochs(count: int) -> str:
 def _reached(row: Mapping[str, Any]) -> str:
     if row["epoch"] is None:
         return "not reached | -"
-    return f"{_epochs(row['epoch'])} | {_epochs(row['epochs_sooner'])}, {row['times']:.3g} times"
+    sooner = f"{_epochs(row['epochs_sooner'])}, {row['times']:.3g} times" if row["epochs_sooner"] else "the same epoch"
+    return f"{_epochs(row['epoch'])} | {sooner}"
 
 
 def _claims(result: Result) -> Iterator[str]:
@@ -113,7 +115,7 @@ def _machine(result: Result) -> Iterator[str]:
     machine, minutes = result["machine"], sum(run["seconds"] for run in result["runs"]) / 60
     gpus = ", ".join(gpu["name"] for gpu in machine["gpus"]) or "no GPU"
     yield f"{len(result['runs'])} runs, {minutes:.0f} minutes of training and evaluation;"
-    yield f"{machine['threads']} of {machine['cpus']} CPU threads, {gpus}; {machine['platform']};"
+    yield f"{machine['threads']} of {machine['cpus']} CPU threads, {gpus};"
     yield f"torch {machine['torch']}, Python {machine['python']}, idsnn-convert {machine['idsnn_convert']}."
 
 

@@ -61,6 +61,7 @@ def test_convergence_tells_best_epochs_and_who_is_sooner() -> None:
     soon = rows(text, "best of neither")
     assert ["31.00 in epoch 3, long (4 epochs)", "both (IDSNN), long (4 epochs)", "1 epoch", "2 epochs, 3 times"] in soon
     assert ["31.00 in epoch 3, long (4 epochs)", "both (IDSNN), short (1 epoch)", "not reached", "-"] in soon
+    assert ["17.00 in epoch 1, short (1 epoch)", "both (IDSNN), short (1 epoch)", "1 epoch", "the same epoch"] in soon
     assert "IDSNN reaches the best of neither, 31.00 in epoch 3, after 1 epoch of the long schedule: 2 epochs sooner" in text
     assert "71.31 in epoch 192" in text
 
