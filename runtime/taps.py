@@ -59,7 +59,13 @@ TAP_LOSSES: dict[str, TapLoss] = {"attention": attention, "mse": mean_squared, "
 
 
 def tap_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], kind: str) -> Tensor:
-    """The sum over all pairs of maps."""
+    """The sum over all pairs of maps.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    if not student:
+        raise ValueError("there are no maps to compare: build student and teacher with taps")
     function = TAP_LOSSES[kind]
     return torch.stack([function(s.float(), t.float()) for s, t in zip(student, teacher, strict=True)]).sum()
 

@@ -56,6 +56,22 @@ def test_chance_goes_on_too(tmp_path: Path) -> None:
     assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
+def test_what_neurons_learn_goes_on_too(tmp_path: Path) -> None:
+    graph = graphs.spiking(classes=toy.CLASSES, neuron=Neuron(learn_decay=True, learn_threshold=True))
+
+    def learning() -> SpikingNetwork:
+        return SpikingNetwork(graph, fresh_tensors(graph, seed=0), toy.STEPS)
+
+    given: dict[str, Any] = {"overrides": ["run.save_minutes=1e-9"], "save": lambda *saved: None}
+    whole, broken = learning(), learning()
+    toy.run(tmp_path / "one", trained=whole, **given)
+    with pytest.raises(Killed):
+        toy.run(tmp_path / "two", trained=learning(), watcher=At(2, 3, killed), **given)
+    toy.run(tmp_path / "two", trained=broken, resume=True, **given)
+    assert toy.same_tensors(whole.tensors(), broken.tensors())
+    assert whole.body.get_parameter("act1.decay_logit") != learning().body.get_parameter("act1.decay_logit")
+
+
 @pytest.mark.parametrize("after", ["last.safetensors", "best.safetensors"])
 def test_a_run_that_broke_off_between_two_files(tmp_path: Path, undisturbed: Path, after: str) -> None:
     def save(network: nn.Module, path: Path, training: dict[str, Any]) -> None:

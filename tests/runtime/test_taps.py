@@ -73,6 +73,11 @@ def test_pairs_add_up_in_float32() -> None:
     assert tap_loss(ours, theirs, "attention") == wanted
 
 
+def test_networks_without_taps_are_a_mistake_of_ours() -> None:
+    with pytest.raises(ValueError, match="build student and teacher with taps"):
+        tap_loss([], [], "attention")
+
+
 def row(student: Any = "layer1.0.act2", teacher: Any = "layer1.0.act2") -> dict[str, Any]:
     return {"place": "stage1.block0", "student": student, "teacher": teacher}
 
