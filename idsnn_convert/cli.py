@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": "Say what keeps a teacher from converting; look at this machine.",
     "teach": "Train a teacher: a network without spikes.",
     "train": "Train a spiking checkpoint, with or without its teacher.",
+    "report": "Draw training runs as a page.",
     "evaluate": "Measure a student's or a teacher's accuracy.",
     "energy": "Count a student's synaptic operations, and what they cost.",
     "export": "Write a network as ONNX or NIR, compared with the runtime first.",

@@ -8,7 +8,7 @@ from typing import Any
 
 from idsnn_convert.cli import printable
 
-VOID = ("meta", "link", "input", "br", "rect", "path")
+VOID = ("meta", "link", "input", "br", "rect", "path", "line")
 """Elements that have no content here."""
 
 

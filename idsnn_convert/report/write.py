@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,27 +38,32 @@ FORMS: dict[str, tuple[Callable[[Record], str], str]] = {
 """Ending -> what writes such a report, and the words that such a report begins with."""
 
 
-def check_places(reports: Sequence[Path], taken: Iterable[Path] = ()) -> None:
+def check_places(
+    places: Sequence[Path], taken: Iterable[Path] = (), *, endings: Collection[str] = tuple(FORMS), option: str = "--report"
+) -> None:
     """Refuses, before any work, places that no report can be written to.
 
     Args:
         taken: files that the command reads or writes besides.
+        endings: those of :data:`FORMS` that will do.
+        option: by which the places were given.
 
     Raises:
-        UserError: on an ending that is none of :data:`FORMS`, a folder that is missing, or a file that is no report.
+        UserError: on another ending, a folder that is missing, or a file that is no report.
     """
     others = {path.absolute() for path in taken}
-    for place in reports:
-        if place.suffix not in FORMS:
-            raise UserError(f"--report {place}: no report ends in {place.suffix!r}", hint=f"Known: {', '.join(FORMS)}.")
+    for place in places:
+        told = f"{option} {place}"
+        if place.suffix not in endings:
+            raise UserError(f"{told}: no report ends in {place.suffix!r}", hint=f"Known: {', '.join(endings)}.")
         if place.absolute() in others:
-            raise UserError(f"--report {place} is named twice, or is a file the command needs", hint="Name another file.")
+            raise UserError(f"{told} is named twice, or is a file the command needs", hint="Name another file.")
         if not place.parent.is_dir():
-            raise UserError(f"--report {place}: the folder {place.parent} does not exist")
+            raise UserError(f"{told}: the folder {place.parent} does not exist")
         if place.is_dir():
-            raise UserError(f"--report {place} is a folder", hint="Name a file in it.")
+            raise UserError(f"{told} is a folder", hint="Name a file in it.")
         if place.exists() and not _is_report(place):
-            raise UserError(f"--report {place} exists and is no report of this kind", hint="Name another file.")
+            raise UserError(f"{told} exists and is no report of this kind", hint="Name another file.")
         others.add(place.absolute())
 
 

@@ -51,7 +51,7 @@ def test_a_commands_help_groups_its_options_and_says_what_it_does_to_files(name:
     listed = told[told.index("\nWhat ") : told.index("Examples:")]
     assert listed.rindex("\nOther:") > max(listed.rfind("\nWhat "), listed.rfind("\nHow "))
     options = [line.split()[0] for line in listed.splitlines() if line.startswith("  -")]
-    assert len(options) == len(set(options)) > 3
+    assert len(options) == len(set(options)) > 1
 
 
 def test_version() -> None:

@@ -1,0 +1,120 @@
+"""Training runs, as their folders tell them."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from idsnn_convert.runtime.checkpoint import is_checkpoint, read
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.run_folder import RunFolder
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class Epoch(BaseModel):
+    """One line of ``metrics.jsonl``: losses in nats; see :mod:`idsnn_convert.runtime.trainer`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
+
+    epoch: int
+    lr: float
+    train_loss: float
+    train_top1_percent: Percent
+    test_loss: float
+    test_top1_percent: Percent
+    test_top1_percent_per_step: list[Percent] = []
+    train_seconds: float
+    test_seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run with at least one finished epoch.
+
+    Attributes:
+        settings: ``section.key`` -> value, as in its ``recipe.toml``.
+        facts: what its last checkpoint says of the data it was trained on; empty if it has none.
+        versions: of the packages that converted its student.
+    """
+
+    name: str
+    epochs: tuple[Epoch, ...]
+    settings: dict[str, Any]
+    facts: dict[str, Any]
+    versions: dict[str, str]
+
+    @property
+    def best(self) -> Epoch:
+        """The first epoch of the highest accuracy."""
+        return max(self.epochs, key=lambda epoch: epoch.test_top1_percent)
+
+    @property
+    def last(self) -> Epoch:
+        return self.epochs[-1]
+
+    @property
+    def seconds(self) -> float:
+        return sum(epoch.train_seconds + epoch.test_seconds for epoch in self.epochs)
+
+
+def read_runs(folders: list[Path]) -> list[Run]:
+    """The runs in ``folders``, called by as much of their paths as tells them apart; one may still be running.
+
+    Raises:
+        UserError: if a folder holds no run, none of its epochs is finished, or a file in it is damaged.
+    """
+    paths = [folder.absolute() for folder in folders]
+    depth = next((n for n in (1, 2, 3) if len({path.parts[-n:] for path in paths}) == len(paths)), 0)
+    if not depth:
+        raise UserError(f"a run is named twice: {', '.join(map(str, folders))}")
+    return [_read(folder, "/".join(path.parts[-depth:])) for folder, path in zip(folders, paths, strict=True)]
+
+
+def _read(path: Path, name: str) -> Run:
+    folder = RunFolder(path)
+    if not folder.metrics.is_file():
+        raise UserError(
+            f"{path} holds no run: {folder.metrics.name} is missing", hint="idsnn train --out RUN makes such folders."
+        )
+    epochs = tuple(_epochs(folder.metrics))
+    if not epochs:
+        raise UserError(f"{path}: no epoch of the run is finished yet")
+    facts, versions = dict[str, Any](), dict[str, str]()
+    if is_checkpoint(folder.last):
+        last = read(folder.last)
+        facts, versions = dict(last.training), dict(last.provenance.get("versions", {}))
+    return Run(name, epochs, _settings(folder.path / "recipe.toml"), facts, versions)
+
+
+def _epochs(path: Path) -> list[Epoch]:
+    """The finished lines: one that is being written has no end yet."""
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines(), 1):
+        try:
+            found.append(Epoch.model_validate(json.loads(line)))
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            told = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+            raise UserError(f"{path}, line {number}, is no epoch's record: {told}") from error
+        except ValueError as error:
+            raise UserError(f"{path}, line {number}, is no JSON: {error}") from error
+    return found
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    found: dict[str, Any] = {}
+    for section, value in sections.items():
+        found |= {f"{section}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {section: value}
+    return found
