@@ -30,7 +30,7 @@ def arctan(x: Tensor, width: float) -> Tensor:
 
 
 def sigmoid(x: Tensor, width: float) -> Tensor:
-    """Derivative of sigmoid(x / width): s (1 - s) / width. Zenke & Ganguli 2018 name this family."""
+    """Derivative of sigmoid(x / width): s (1 - s) / width. STBP (Wu et al. 2018), its third curve, where width is a3."""
     s = torch.sigmoid(x / width)
     return s * (1 - s) / width
 
