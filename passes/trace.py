@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def canonical(program: ExportedProgram, name: str = "the program") -> Canonical:
         raise RefusedError(*told(name, reading.refusals), reading.refusals)
     if not isinstance(reading.result, Map):
         raise UserError(f"{name} gives no single tensor", hint="Wrap it in a module whose forward returns the logits alone.")
-    return reading.builder.canonical(reading.result)
+    return replace(reading.builder.canonical(reading.result), calls=reading.calls)
 
 
 class _Reading:
@@ -115,6 +116,7 @@ class _Reading:
         self.builder = Builder(tuple(int(size) for size in images[0].meta["val"].shape[1:]))
         self.values: dict[fx.Node, Any] = {images[0]: self.builder.input}
         self.refusals: list[Refusal] = []
+        self.calls: dict[str, str] = {}
         for node in program.graph.nodes:
             if node.op == "placeholder" and node.name in self.params:
                 self.values[node] = Param(self.params[node.name], self.tensors[self.params[node.name]])
@@ -152,6 +154,8 @@ class _Reading:
             return UNKNOWN
         result = call(self.builder, site, name.rstrip("_"), args, kwargs)
         self._check(node, result)
+        if isinstance(result, Map):
+            self.calls[node.name] = result.node
         if name.endswith("_") and result is not args[0]:
             self.builder.overwrite(self.values, args[0], result)
         return result

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from idsnn_convert.passes.equal import Reference
 from idsnn_convert.passes.resnet.spec import ResNetSpec
 from idsnn_convert.runtime.graph import Graph, Shape
 
@@ -22,12 +23,14 @@ class Canonical:
         origin: ``node.slot`` -> the name the traced module gave that tensor: its state dict's key, or the name of a
             buffer that no state dict holds. What the module computes from its parameters goes by the first one's name.
         computed: ``node.slot`` -> names of all parameters its tensor is computed from, where it is not one as it stands.
+        calls: name of a call in the exported program it was read from -> the node that this became; empty without one.
     """
 
     graph: Graph
     tensors: Mapping[str, Tensor]
     origin: Mapping[str, str]
     computed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    calls: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Teacher:
         assumptions: what the file could not tell and was assumed, one sentence each.
         normalisation: ``{"name", "mean", "std"}`` of the images it was trained on, where the file says so.
         spec: what it was read as, where names and shapes had to tell; None where the file carries its own graph.
+        reference: the teacher run without its graph, to hold that against it; None where there is no other way to run it.
         evidence: what images said of all that, JSON-native, as :mod:`idsnn_convert.identify` writes it; empty without any.
     """
 
@@ -60,6 +64,7 @@ class Teacher:
     assumptions: tuple[str, ...] = ()
     normalisation: Mapping[str, Any] | None = None
     spec: ResNetSpec | None = None
+    reference: Reference | None = field(default=None, compare=False, repr=False)
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property

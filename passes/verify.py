@@ -9,12 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from idsnn_convert.passes.equal import TOLERANCE, compare
 from idsnn_convert.passes.interpolate import SCALES, equals_rule
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.passes.weightmap import WeightMap
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.ops import check, tensor_shapes
+
+SAME_FUNCTION = 1e-5
+"""Most difference of the logits of a teacher and its own graph with all its tensors."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,34 @@ def verify(
     infinite = [name for name, tensor in tensors.items() if not _finite(tensor)]
     lost = teacher.tensors.keys() - {entry.source for entry in mapped} - weights.unused.keys()
     return (
+        *_equals_teacher(teacher),
         Check("one neuron per activation site", f"{neurons} neurons", f"{sites} sites", neurons == sites > 0),
         Check("tensors fit the graph", f"{len(shapes)} tensors", f"{len(needed)}", shapes == needed),
         Check("mapped tensors equal the index rule", f"{len(mapped) - len(unequal)}", f"{len(mapped)}", not unequal),
         Check("tensors come from the teacher", f"{len(mapped)}", "at least 1", bool(mapped)),
         Check("all values are finite", f"{len(infinite)} tensors with NaN or infinity", "0", not infinite),
+        *_same_function(ann, tensors, weights, teacher),
         Check("every teacher tensor is used or listed", f"{len(lost)} lost", "0", not lost),
     )
+
+
+def _equals_teacher(teacher: Teacher) -> tuple[Check, ...]:
+    """Before anything spikes: that the graph computes what the teacher does, if that can be run without it."""
+    if teacher.reference is None:
+        return ()
+    found = compare(teacher.graph, teacher.tensors, teacher.reference)
+    wanted = f"every node within {TOLERANCE:g} of its largest value"
+    return (Check("the canonical graph equals the teacher", found.describe(), wanted, not found.first_different),)
+
+
+def _same_function(ann: Graph, tensors: Mapping[str, Tensor], weights: WeightMap, teacher: Teacher) -> tuple[Check, ...]:
+    """Where the teacher's own graph took all its tensors: that it computes as an ANN what the teacher does."""
+    whole = all(entry.source == entry.target for entry in weights.tensors)
+    if teacher.reference is None or ann != teacher.graph or not whole:
+        return ()
+    found = compare(ann, tensors, teacher.reference)
+    close = found.max_difference <= SAME_FUNCTION
+    return (Check("as an ANN it computes what the teacher does", found.describe(), f"within {SAME_FUNCTION:g}", close),)
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -15,7 +15,7 @@ from idsnn_convert.runtime.encoders import ENCODERS, Encoder
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fused import NormNeuron
 from idsnn_convert.runtime.fusion import Fusion, fusions
-from idsnn_convert.runtime.graph import Graph
+from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.neurons import SpikingNeuron
 from idsnn_convert.runtime.ops import OPS, check, tensor_shapes
 from idsnn_convert.runtime.readout import Readout
@@ -47,6 +47,18 @@ def build(
     with torch.device("meta"):
         module = _assemble(graph, frozenset(), {}, taps)
     return _filled(module, tensors, device)
+
+
+def computed(node: Node, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    """What the one operation ``node``, no input or output, gives in eval mode; of ``tensors`` it reads its own."""
+    make = OPS[node.op].module
+    if make is None:
+        raise ValueError(f"{node.op} computes nothing")
+    with torch.device("meta"):
+        module = make(node).eval()
+    own = {slot: tensors[f"{node.name}.{slot}"] for slot in OPS[node.op].tensors(node)}
+    result: Tensor = torch.func.functional_call(module, own, tuple(inputs))
+    return result
 
 
 def _assemble(graph: Graph, time_free: frozenset[str], fused: Mapping[str, Fusion], taps: Sequence[str] = ()) -> fx.GraphModule:

@@ -13,12 +13,13 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fingerprint import LayerFit, layer_fit
 from idsnn_convert.runtime.graph import Graph, Node
+from idsnn_convert.runtime.network import computed
 from idsnn_convert.runtime.ops import OPS, check
 
 WRONG = 0.15
@@ -184,23 +185,12 @@ def _walk(
         if node.op == "output":
             return
         if ids[node.name] not in shared:
-            shared[ids[node.name]] = _computed(node, tensors, inputs)
+            shared[ids[node.name]] = computed(node, tensors, inputs)
         values[node.name] = shared[ids[node.name]]
         for name in dict.fromkeys(node.inputs):
             left[name] -= 1
             if not left[name]:
                 del values[name]
-
-
-def _computed(node: Node, tensors: Mapping[str, Tensor], inputs: list[Tensor]) -> Tensor:
-    make = OPS[node.op].module
-    if make is None:
-        raise ValueError(f"{node.op} computes nothing")
-    with torch.device("meta"):
-        module: nn.Module = make(node).eval()
-    own = {slot: tensors[f"{node.name}.{slot}"] for slot in OPS[node.op].tensors(node)}
-    result: Tensor = torch.func.functional_call(module, own, tuple(inputs))
-    return result
 
 
 def _worse(fit: LayerFit, best: LayerFit) -> bool:

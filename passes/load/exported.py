@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from idsnn_convert.passes.equal import program_reference
 from idsnn_convert.passes.load.torch_file import check_records, opened
 from idsnn_convert.passes.load.traced import at, traced_teacher
 from idsnn_convert.passes.load.types import Request
@@ -76,8 +77,14 @@ def load_exported(request: Request) -> Teacher:
                 f"it was exported for {size[0]}x{size[1]} images, not for {request.input_size}x{request.input_size}",
                 hint="Export it again with images of the other size, or leave out the input size.",
             )
-        facts = {"path": str(path), "sha256": request.sha256, "form": "exported program", "family": "torch.export program"}
-        return traced_teacher(traced, program.state_dict, **facts, arch=request.arch)
+        facts: dict[str, Any] = {
+            "path": str(path),
+            "sha256": request.sha256,
+            "form": "exported program",
+            "family": "torch.export program",
+        }
+        reference = program_reference(program, traced.graph.input_shape, traced.calls)
+        return traced_teacher(traced, program.state_dict, **facts, arch=request.arch, reference=reference)
     except UserError as error:
         raise at(path, error) from error
 

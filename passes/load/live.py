@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
+from idsnn_convert.passes.equal import module_reference
 from idsnn_convert.passes.load.traced import traced_teacher
 from idsnn_convert.passes.trace import trace
 from idsnn_convert.passes.types import Teacher
@@ -56,9 +58,10 @@ def module_teacher(
         UserError: as :func:`teacher_from_module`.
     """
     family = f"{type(module).__module__}.{type(module).__qualname__}"
-    facts = {"path": path, "sha256": sha256, "form": form, "family": family}
+    facts: dict[str, Any] = {"path": path, "sha256": sha256, "form": form, "family": family}
     try:
-        return traced_teacher(trace(module, input_shape), module.state_dict(), **facts, arch=arch, notes=notes)
+        traced, reference = trace(module, input_shape), module_reference(module, input_shape)
+        return traced_teacher(traced, module.state_dict(), **facts, arch=arch, notes=notes, reference=reference)
     except UserError as error:
         hints = (error.hint, *notes, "Another size can be given as the input size." if notes else None)
         raise UserError(error.problem, hint=" ".join(filter(None, hints)) or None) from error

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from idsnn_convert.passes.families import Candidate, recognise
+from idsnn_convert.passes.families.variants import rebuilt
 from idsnn_convert.passes.known import trace_known
 from idsnn_convert.passes.load.ann import load_ann
 from idsnn_convert.passes.load.detect import detect, refusal
@@ -116,6 +117,7 @@ def _from_state(state: State, form: str, request: Request) -> Teacher:
         unread={**state.unread, **{state.keys[name]: reason for name, reason in candidate.unread.items()}},
         assumptions=(*notes, *candidate.assumptions),
         spec=candidate.spec,
+        reference=rebuilt(candidate.spec, tensors),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from idsnn_convert.passes.aten import ATEN
+from idsnn_convert.passes.equal import Reference, program_reference
 from idsnn_convert.passes.load.torch_file import check_records, opened
 from idsnn_convert.passes.load.traced import at, image_shape, traced_teacher
 from idsnn_convert.passes.load.types import Request
@@ -56,10 +57,10 @@ def load_torchscript(request: Request) -> Teacher:
     try:
         module = read_script(path)
         shape, notes = image_shape(module.modules(), request.input_size)
-        traced = _converted(module, shape)
+        traced, reference = _converted(module, shape)
         family = f"TorchScript {getattr(module, 'original_name', 'module')}"
-        facts = {"path": str(path), "sha256": request.sha256, "form": "TorchScript", "family": family}
-        return traced_teacher(traced, module.state_dict(), **facts, arch=request.arch, notes=notes)
+        facts: dict[str, Any] = {"path": str(path), "sha256": request.sha256, "form": "TorchScript", "family": family}
+        return traced_teacher(traced, module.state_dict(), **facts, arch=request.arch, notes=notes, reference=reference)
     except UserError as error:
         raise at(path, error) from error
 
@@ -116,7 +117,7 @@ def is_plain(kind: str) -> bool:
     return space == "aten" and (name.rstrip("_") in ATEN or name in ATEN_BESIDE or name.startswith("__"))
 
 
-def _converted(module: Any, shape: Shape) -> Canonical:
+def _converted(module: Any, shape: Shape) -> tuple[Canonical, Reference | None]:
     from torch._export.converter import TS2EPConverter  # its imports are many
 
     like = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), torch.empty(0))
@@ -128,7 +129,8 @@ def _converted(module: Any, shape: Shape) -> Canonical:
                 f"torch {torch.__version__} cannot convert its TorchScript for images {shape}: {_first_line(error)}",
                 hint=f"If its images are of another size, give it as the input size. {_RESAVE}",
             ) from error
-    return canonical(program, "its TorchScript")
+    traced = canonical(program, "its TorchScript")
+    return traced, program_reference(program, shape, traced.calls)
 
 
 def _first_line(error: Exception) -> str:

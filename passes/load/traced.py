@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from idsnn_convert.passes.equal import Reference
 from idsnn_convert.passes.families.recognise import COUNTER
 from idsnn_convert.passes.load.weights import dtype_name, usable
 from idsnn_convert.passes.resnet.archs import ARCHS
@@ -34,12 +35,14 @@ def traced_teacher(
     family: str,
     arch: str | None = None,
     notes: Sequence[str] = (),
+    reference: Reference | None = None,
 ) -> Teacher:
     """The teacher of a network that has been traced.
 
     Args:
         stored: names of all tensors that came with it; those it does not compute with become the teacher's ``unread``.
         arch: what the network must be; None to take what is found.
+        reference: the network run another way.
 
     Raises:
         UserError: if it gives no logits, is not ``arch``, or a tensor cannot be used.
@@ -69,6 +72,7 @@ def traced_teacher(
         keys=dict(traced.origin),
         unread=reasons,
         assumptions=(*notes, *_computed(traced)),
+        reference=reference,
     )
 
 

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from idsnn_convert.passes.convert import Settings, convert
+from idsnn_convert.passes.families.variants import rebuilt
 from idsnn_convert.passes.interpolate import interpolate
 from idsnn_convert.passes.match import match
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.spike import spike
+from idsnn_convert.passes.types import Target
 from idsnn_convert.passes.verify import demand, verify
 from idsnn_convert.passes.weightmap import WeightMap, map_weights
 from idsnn_convert.runtime.errors import UserError
@@ -61,3 +65,31 @@ def test_a_failed_check_is_refused_with_what_was_found(parts: dict[str, Any]) ->
     parts["tensors"]["fc.bias"][0] = torch.nan
     with pytest.raises(UserError, match=r"not written: all values are finite: 1 tensors with NaN"):
         demand(verify(**parts))
+
+
+def told(parts: dict[str, Any]) -> dict[str, str]:
+    return {check.name: check.found for check in verify(**parts)}
+
+
+def test_a_teacher_that_can_be_run_is_held_against_its_graph(parts: dict[str, Any]) -> None:
+    name = "the canonical graph equals the teacher"
+    assert name not in told(parts), "this one cannot"
+    made = parts["teacher"]
+    parts["teacher"] = replace(made, reference=rebuilt(spec(), made.tensors))
+    assert told(parts)[name].startswith("max difference ")
+    site = made.graph["layer1.1.relu1"]
+    wrong = made.graph.with_nodes({site.name: replace(site, attrs={"kind": "silu"})})
+    parts["teacher"] = replace(parts["teacher"], graph=wrong)
+    assert failed(parts) == [name]
+    assert told(parts)[name].startswith("layer1.1.relu1 is the first node to differ from the module its names and shapes")
+
+
+def test_the_teachers_own_graph_with_its_tensors_computes_what_it_does() -> None:
+    made = teacher(spec())
+    made = replace(made, reference=rebuilt(spec(), made.tensors))
+    target = Target("same", made.graph, same=True)
+    checks = {check.name: check for check in convert(made, target, Settings(), {}).checks}
+    check = checks["as an ANN it computes what the teacher does"]
+    assert (check.passed, check.wanted) == (True, "within 1e-05")
+    fresh = convert(made, target, Settings(head="fresh"), {}).checks
+    assert check.name not in {each.name for each in fresh}, "its head is another"

@@ -11,7 +11,7 @@ from idsnn_convert.runtime import ranking
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fingerprint import LayerFit, layer_fit
 from idsnn_convert.runtime.graph import Graph, Node
-from idsnn_convert.runtime.network import build
+from idsnn_convert.runtime.network import build, computed
 from idsnn_convert.runtime.normalisation import KNOWN
 from idsnn_convert.runtime.ranking import Reading, ReadingFit, _ordered, rank_readings
 from tests import graphs
@@ -100,19 +100,18 @@ def test_what_comes_after_the_last_batch_norm_shows_in_answers_to_unseen_images(
 def test_what_readings_share_is_computed_once(
     tiny_graph: Graph, tensors: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    computed: list[str] = []
-    real = ranking._computed
+    names: list[str] = []
 
     def counted(node: Node, *rest: object) -> Tensor:
-        computed.append(node.name)
-        return real(node, *rest)  # type: ignore[arg-type]
+        names.append(node.name)
+        return computed(node, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ranking, "_computed", counted)
+    monkeypatch.setattr(ranking, "computed", counted)
     late = without(tiny_graph, "layer2.0.act2")
     rank_readings([Reading(tiny_graph, IMAGES), Reading(late, IMAGES)], tensors)
     behind = ["layer2.0.add", "layer2.0.act2", "avgpool", "flatten", "fc"]
     before = [node.name for node in tiny_graph.nodes[1:-1] if node.name not in behind]
-    assert [name for name in computed if name not in behind] == before[: len(computed)]
+    assert [name for name in names if name not in behind] == before[: len(names)]
 
 
 def fit(index: int, *off: float, followed: bool = True) -> ReadingFit:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from idsnn_convert.passes.load.traced import traced_teacher
 from idsnn_convert.passes.load.types import Request
 from idsnn_convert.passes.types import Teacher
@@ -32,7 +34,7 @@ def load_onnx(request: Request) -> Teacher:
         file = read_onnx(path)
         found = imported(file, request.input_size)
         notes = (*file.notes, *found.notes)
-        facts = {"path": str(path), "sha256": request.sha256, "form": "ONNX", "family": "ONNX model"}
+        facts: dict[str, Any] = {"path": str(path), "sha256": request.sha256, "form": "ONNX", "family": "ONNX model"}
         return traced_teacher(found.canonical, found.stored, **facts, arch=request.arch, notes=notes)
     except UserError as error:
         raise UserError(f"{path}: {error.problem}", hint=error.hint) from error
