@@ -92,9 +92,10 @@ def _receive(remote: Remote, part: Path, watch: Watch) -> None:
             reason = f"{error.code} {error.reason}"
         except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
-    if _size(part) < remote.size:
-        told = f"cannot fetch {remote.url}: {reason} ({_size(part):,} of {remote.size:,} bytes arrived)"
-        raise UserError(told, hint="What has arrived is kept; the same command goes on from there.")
+    if (arrived := _size(part)) < remote.size:
+        told = f"cannot fetch {remote.url}: {reason} ({arrived:,} of {remote.size:,} bytes arrived)"
+        kept = "What has arrived is kept; the same command goes on from there."
+        raise UserError(told, hint=kept if arrived else f"Is there a connection? Or fetch it by hand into {part.parent}.")
 
 
 def _receive_some(remote: Remote, part: Path, watch: Watch) -> str:

@@ -37,7 +37,7 @@ def open_folder(root: Path, reading: Reading, name: str = "folder") -> Dataset:
     root = inner if name == "tiny-imagenet" and inner.is_dir() else root
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
-        raise UserError(f"the {name} folder {root} {problem}", hint=f"Name the folder DIR of {LAYOUT}.")
+        raise UserError(f"{root} {problem}", hint=f"Name the folder DIR of {LAYOUT}.")
     parts = {part: _part(root, part) for part in PARTS}
     if not any(parts.values()):
         inside = ", ".join(sorted(path.name for path in root.iterdir())[:6]) or "nothing"

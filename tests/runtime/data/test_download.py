@@ -133,7 +133,7 @@ def test_what_the_server_says_is_told(server: Server, tmp_path: Path, status: in
 
 
 def test_nobody_there(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot fetch .*refused"):
+    with pytest.raises(UserError, match=r"cannot fetch .*refused .*\nIs there a connection"):
         fetch(replace(server.remote, url="http://127.0.0.1:1/data.bin"), tmp_path / "data.bin")
 
 
