@@ -16,12 +16,16 @@ def test_the_help_names_every_data_set() -> None:
     assert all(f"{name}:DIR" in options.DATA_HELP for name in (*DATASETS, *SOURCES))
 
 
+WITHOUT_TEACHER = ("teach", "energy", "report")
+"""Commands that read no teacher's file; the arch of ``teach`` is what to train."""
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_option_means_the_same_in_every_command(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     found = {param.name: param for param in command.params}
     assert found["as_json"].opts == ["--json"]
-    assert {"arch", "input_size"} <= found.keys() or name == "teach"  # whose arch is what to train
+    assert {"arch", "input_size"} <= found.keys() or name in WITHOUT_TEACHER
 
 
 @pytest.mark.parametrize("option", ["--input-size", "--time-steps"])
