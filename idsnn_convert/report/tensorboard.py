@@ -37,7 +37,8 @@ class Board:
         except ImportError as error:
             hint = 'Install it with pip install "idsnn-convert[track]", or leave --tensorboard out.'
             raise UserError("--tensorboard needs the package tensorboard, which is not installed", hint=hint) from error
-        self._open = lambda: SummaryWriter(str(folder))
+        self._make: Any = SummaryWriter  # it tells no types
+        self._folder = folder
         self._writer: Any = None
         self._watcher = watcher
 
@@ -53,7 +54,7 @@ class Board:
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         self._watcher.epoch(record)
-        self._writer = self._writer or self._open()
+        self._writer = self._writer or self._make(str(self._folder))
         for key, curve in BY_NAME.items():
             if key in record:
                 self._writer.add_scalar(curve, record[key], record["epoch"])
