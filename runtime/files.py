@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from idsnn_convert.runtime.errors import UserError
 
 
@@ -28,10 +30,17 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield part
         _publish(part, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(path, error) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: Exception) -> UserError:
+    """What to tell the user of a failed write, such as on a full disk; safetensors has errors of its own for that."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    hint = "Is there room? What was written before is whole; a run goes on from there with --resume."
+    return UserError(f"cannot write {path}: {reason}", hint=hint)
 
 
 def _publish(part: Path, path: Path) -> None:

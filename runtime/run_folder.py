@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.files import replacing, write_text
+from idsnn_convert.runtime.files import cannot_write, replacing, write_text
 from idsnn_convert.runtime.recipe import Recipe
 
 STATE_KEY = "idsnn_state"
@@ -64,10 +64,14 @@ class RunFolder:
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Adds one line, on disk when this returns."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        line = json.dumps(record, allow_nan=False) + "\n"
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(self.metrics, error) from error
 
     def keep_metrics(self, epochs: int) -> None:
         """Drops what was written after the first ``epochs`` lines: a resumed run writes it again."""

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.files import replacing, write_text
@@ -40,6 +41,17 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No space left"), replacing(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_by_safetensors_in_words_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    with (
+        pytest.raises(UserError, match=r"cannot write .*a: .*No space left.*\n.*goes on from there with --resume") as caught,
+        replacing(tmp_path / "a"),
+    ):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    assert caught.value.hint
+    assert (tmp_path / "a").read_text() == "old"
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:

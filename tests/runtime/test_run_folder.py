@@ -87,6 +87,14 @@ def test_metrics_lines(tmp_path: Path) -> None:
     assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [1, 2, 33]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_metrics_that_find_no_room(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.metrics.symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"cannot write .*metrics\.jsonl: No space left on device"):
+        folder.append_metrics({"epoch": 1})
+
+
 def test_the_recipe_is_a_recipe(tmp_path: Path) -> None:
     recipe = Recipe(description="mine")
     RunFolder(tmp_path).write_recipe(recipe)

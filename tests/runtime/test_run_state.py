@@ -10,21 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from idsnn_convert.runtime import trainer
+from idsnn_convert.runtime import described, run_folder, trainer
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.neurons import Neuron
 from idsnn_convert.runtime.normalisation import KNOWN
+from idsnn_convert.runtime.run_folder import RunFolder
 from idsnn_convert.runtime.stop import Interrupted
 from tests import graphs
 from tests.runtime import toy
 from tests.runtime.toy import At, Killed, Log, assert_same_run, killed
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+EVERYTHING = ["optimizer.name=adam", "optimizer.lr=0.01", "run.accumulate=2", "run.ema_decay=0.9", "run.time_chunk=2"]
 
 
 @pytest.fixture(scope="module")
@@ -94,18 +100,22 @@ def test_a_metrics_line_whose_state_was_not_written_is_written_again(tmp_path: P
     assert_same_run(tmp_path / "run", undisturbed)
 
 
-def test_killed_by_the_system(tmp_path: Path, undisturbed: Path) -> None:
+def test_killed_by_the_system(tmp_path: Path) -> None:
+    """With all that a run may remember: momenta, steps and an average of the weights."""
     program = (
         "import os, signal, sys, torch; from pathlib import Path; from tests.runtime import toy\n"
         "torch.set_num_threads(int(sys.argv[2]))\n"
         "watcher = toy.At(2, 3, lambda: os.kill(os.getpid(), signal.SIGKILL))\n"
-        "toy.run(Path(sys.argv[1]), ['run.save_minutes=1e-9'], watcher=watcher)"
+        "toy.run(Path(sys.argv[1]), [*sys.argv[3:], 'run.save_minutes=1e-9'], watcher=watcher)"
     )
-    command = [sys.executable, "-c", program, str(tmp_path / "run"), str(torch.get_num_threads())]
+    command = [sys.executable, "-c", program, str(tmp_path / "run"), str(torch.get_num_threads()), *EVERYTHING]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    toy.run(tmp_path / "run", resume=True)
-    assert_same_run(tmp_path / "run", undisturbed)
+    toy.run(tmp_path / "run", EVERYTHING, resume=True)
+    toy.run(tmp_path / "undisturbed", EVERYTHING)
+    assert_same_run(tmp_path / "run", tmp_path / "undisturbed")
+    states = [RunFolder(tmp_path / name).read_state()[0] for name in ("run", "undisturbed")]
+    assert toy.same_tensors(*states)
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -142,6 +152,30 @@ def test_a_signal_during_evaluation_does_not_wait_for_its_end(
     log = Log()
     toy.run(tmp_path / "run", resume=True, watcher=log)
     assert log.batches[0] == (2, 3, 1, 4)
+    assert_same_run(tmp_path / "run", undisturbed)
+
+
+@pytest.mark.parametrize("write", [2, 3, 4, 5])
+def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(
+    tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, write: int
+) -> None:
+    """Checkpoint, best checkpoint, state, and the next epoch's: half of the file is written, then there is no room."""
+    writes = []
+
+    def save_file(tensors: Any, path: Path, metadata: Any) -> None:
+        writes.append(path)
+        if len(writes) == write:
+            Path(path).write_bytes(b"half")
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        safetensors.torch.save_file(tensors, path, metadata)
+
+    with monkeypatch.context() as patched:
+        for module in (described, run_folder):
+            patched.setattr(module, "save_file", save_file)
+        with pytest.raises(UserError, match=r"cannot write .*run/\w+\.safetensors: .*No space left on device"):
+            toy.run(tmp_path / "run")
+    assert not list((tmp_path / "run").glob("*.part"))
+    toy.run(tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", undisturbed)
 
 
