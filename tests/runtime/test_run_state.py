@@ -139,7 +139,7 @@ def test_a_signal_during_evaluation_does_not_wait_for_its_end(
 ) -> None:
     finished = []
 
-    def evaluate(*args: Any) -> Any:
+    def evaluate(*args: Any, **more: Any) -> Any:
         torch.rand(7)
         os.kill(os.getpid(), signal.SIGTERM)
         finished.append(True)
