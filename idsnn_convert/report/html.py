@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from idsnn_convert.report import summary
 from idsnn_convert.report.figure import figure
 from idsnn_convert.report.markup import Markup, data, joined, tag
-from idsnn_convert.report.page import page
+from idsnn_convert.report.page import page, scrolled, section
 from idsnn_convert.report.record import Record
 from idsnn_convert.report.summary import STATUSES, TIMES, Place, dims
 
@@ -65,7 +65,7 @@ def _coverage(record: Record) -> Markup:
     found, rows = summary.places(record), record.coverage
     tensors = {status: sum(place.count(status) for place in found) for status in STATUSES}
     values = {status: sum(place.values(status) for place in found) for status in STATUSES}
-    return _section(
+    return section(
         "From the teacher",
         tag("p", tag("strong", f"{rows.percent_of_parameters:g} %"), " of the student's values", class_="big"),
         _share("values", values, rows.of_parameters),
@@ -94,7 +94,7 @@ def _swatch(status: str) -> Markup:
 
 def _network(record: Record) -> Markup:
     names = [tag("span", record.teacher.arch), tag("span", f"spiking {record.target}")]
-    return _section(
+    return section(
         "Blocks",
         tag("p", "Select a block to see its tensors, its neurons and where they come from.", class_="muted", id="hint"),
         _filters(record),
@@ -135,7 +135,7 @@ def _tensors(record: Record) -> Markup:
     rows += [_row("unused", (None, None), (row.source, row.shape), row.reason) for row in record.unused]
     told = tag("p", f"{len(rows):,} tensors", id="count", class_="muted", role="status")
     table = tag("table", tag("thead", head), tag("tbody", rows), id="tensors")
-    return _section("Tensors", told, _scrolled(table, "All tensors"))
+    return section("Tensors", told, scrolled("All tensors", table))
 
 
 _Named = tuple[str | None, Sequence[int] | None]
@@ -155,10 +155,6 @@ def repeats_told(repeats: Sequence[int] | None) -> str:
     return ", ".join(f"{axis} {TIMES}{times}" for axis, times in axes if times > 1)
 
 
-def _scrolled(table: Markup, label: str) -> Markup:
-    return tag("div", table, class_="scrolled card", role="region", aria_label=label, tabindex=0)
-
-
 def _notes(record: Record) -> Markup:
     """The blocks in short, and the reasons."""
     lists = []
@@ -170,7 +166,7 @@ def _notes(record: Record) -> Markup:
         if named:
             lines = [tag("li", tag("code", summary.names_told(names)), f": {why}") for names, why in summary.grouped(named)]
             lists += [tag("h3", title), tag("ul", lines)]
-    return _section("Block by block", _scrolled(_blocks(record), "The student's blocks"), lists)
+    return section("Block by block", scrolled("The student's blocks", _blocks(record)), lists)
 
 
 def _blocks(record: Record) -> Markup:
@@ -196,7 +192,7 @@ def _facts(record: Record) -> Markup:
         tag("li", tag("span", "✓ " if check.passed else "✗ ", class_="mark"), f"{check.name}: {check.found}")
         for check in record.checks
     ]
-    return _section(
+    return section(
         "Facts",
         _list(
             ("Teacher", [f"{teacher.family}, {teacher.form}", f"images of {size}, {teacher.classes} classes"]),
@@ -214,7 +210,7 @@ def _facts(record: Record) -> Markup:
 def _repeat(record: Record) -> Markup:
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     student = record.student
-    return _section(
+    return section(
         "To do it again",
         tag("pre", record.command, tabindex=0, aria_label="Command") if record.command else None,
         _list(
@@ -229,7 +225,3 @@ def _repeat(record: Record) -> Markup:
 def _list(*rows: tuple[str, Iterable[object]]) -> Markup:
     told = [(name, list(lines)) for name, lines in rows]
     return tag("dl", [(tag("dt", name), [tag("dd", line) for line in lines]) for name, lines in told if lines])
-
-
-def _section(title: str, *content: object, **attributes: object) -> Markup:
-    return tag("section", tag("h2", title), *content, **attributes)

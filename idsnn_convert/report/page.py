@@ -39,6 +39,16 @@ def page(title: str, *body: object, styles: tuple[str, ...] = (), scripts: tuple
     return f"<!DOCTYPE html>\n{tag('html', tag('head', head), tag('body', *body, end), lang='en')}\n"
 
 
+def section(title: str, *content: object, **attributes: object) -> Markup:
+    """A part of the page under a heading."""
+    return tag("section", tag("h2", title), *content, **attributes)
+
+
+def scrolled(label: str, table: Markup) -> Markup:
+    """A table that scrolls by itself where it is too long or too wide, by keyboard too."""
+    return tag("div", table, class_="scrolled card", role="region", aria_label=label, tabindex=0)
+
+
 def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 

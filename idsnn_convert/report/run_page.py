@@ -7,7 +7,7 @@ from typing import Any
 
 from idsnn_convert.report.chart import Line, chart, legend
 from idsnn_convert.report.markup import Markup, tag
-from idsnn_convert.report.page import page
+from idsnn_convert.report.page import page, scrolled, section
 from idsnn_convert.report.runs import Epoch, Run
 
 CURVES: dict[str, Callable[[Epoch], float]] = {
@@ -26,10 +26,10 @@ def run_page(runs: Sequence[Run]) -> str:
     main = tag(
         "main",
         tag("h1", title),
-        _section("Results", _scrolled("Results", _results(runs))),
-        _section("Curves", legend([run.name for run in runs]), tag("div", _curves(runs), class_="charts")),
-        _section("Recipes", _recipes(runs)),
-        _section("Every epoch", [_epochs(run) for run in runs]),
+        section("Results", scrolled("Results", _results(runs))),
+        section("Curves", legend([run.name for run in runs]), tag("div", _curves(runs), class_="charts")),
+        section("Recipes", _recipes(runs)),
+        section("Every epoch", [_epochs(run) for run in runs]),
     )
     return page(title, main, styles=("run.css",))
 
@@ -72,7 +72,7 @@ def _recipes(runs: Sequence[Run]) -> list[Markup]:
 
     def table(names: Sequence[str]) -> Markup:
         rows = [(name, *(_shown(run.settings.get(name)) for run in runs)) for name in names]
-        return _scrolled("Settings", _table(("setting", *(run.name for run in runs)), rows))
+        return scrolled("Settings", _table(("setting", *(run.name for run in runs)), rows))
 
     told = "They differ in nothing." if not differing else f"They differ in {len(differing)} of {len(keys)} settings:"
     first = [tag("p", told), table(differing) if differing else None] if len(runs) > 1 else []
@@ -97,7 +97,7 @@ def _epochs(run: Run) -> Markup:
         )
         for at in run.epochs
     ]
-    return tag("details", tag("summary", run.name), _scrolled(f"Epochs of {run.name}", _table(titles, rows, numbers=6)))
+    return tag("details", tag("summary", run.name), scrolled(f"Epochs of {run.name}", _table(titles, rows, numbers=6)))
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) -> Markup:
@@ -112,11 +112,3 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 
         for row in rows
     ]
     return tag("table", tag("thead", head), tag("tbody", body))
-
-
-def _scrolled(label: str, table: Markup) -> Markup:
-    return tag("div", table, class_="scrolled card", role="region", aria_label=label, tabindex=0)
-
-
-def _section(title: str, *content: object) -> Markup:
-    return tag("section", tag("h2", title), *content)

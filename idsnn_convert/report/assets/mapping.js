@@ -17,7 +17,8 @@
     return element;
   }
   const shape = (dims) => (dims ? dims.join("×") : "");
-  const short = (value) => (value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : Number(value.toPrecision(3)).toString());
+  const short = (value) =>
+    value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : Number(value.toPrecision(3)).toString();
 
   // --- histograms: the teacher's values as a grey area, the student's as a line, both of area one on one axis.
 
@@ -36,17 +37,26 @@
   function histogram(tensor) {
     const both = [tensor.source_histogram, tensor.histogram].filter((one) => one && one.counts.length);
     if (!both.length) return null;
-    const low = Math.min(...both.map((one) => one.low)), high = Math.max(...both.map((one) => one.high));
+    const low = Math.min(...both.map((one) => one.low)),
+      high = Math.max(...both.map((one) => one.high));
     const top = Math.max(...both.map(highest));
     const x = (value) => (high > low ? 2 + (126 * (value - low)) / (high - low) : 64);
     const told = (one) => `from ${short(one.low)} to ${short(one.high)}`;
     const from = tensor.source_histogram ? `; the teacher's ${told(tensor.source_histogram)}` : "";
-    return make("svg", { viewBox: "0 0 130 54", width: "100%", role: "img", "aria-label": `Values ${told(tensor.histogram)}${from}` },
+    return make(
+      "svg",
+      { viewBox: "0 0 130 54", width: "100%", role: "img", "aria-label": `Values ${told(tensor.histogram)}${from}` },
       tensor.source_histogram ? make("path", { class: "theirs", d: steps(tensor.source_histogram, x, top) }) : null,
       make("path", { class: "ours", d: steps(tensor.histogram, x, top) }),
       make("line", { class: "axis", x1: 2, x2: 128, y1: 40.5, y2: 40.5 }),
-      ...(high > low ? [[2, "start", low], [128, "end", high]] : [[64, "middle", low]]).map(([at, anchor, value]) =>
-        make("text", { class: "ends", x: at, y: 52, "text-anchor": anchor }, short(value))));
+      ...(high > low
+        ? [
+            [2, "start", low],
+            [128, "end", high],
+          ]
+        : [[64, "middle", low]]
+      ).map(([at, anchor, value]) => make("text", { class: "ends", x: at, y: 52, "text-anchor": anchor }, short(value))),
+    );
   }
 
   // --- the panel of the selected block
@@ -58,43 +68,77 @@
 
   function hashes(tensor) {
     const row = (name, value) => (value ? make("div", {}, `${name} `, make("code", {}, value)) : null);
-    return make("details", {}, make("summary", {}, "sha256"), row("student", tensor.sha256), row("teacher", tensor.source_sha256));
+    return make(
+      "details",
+      {},
+      make("summary", {}, "sha256"),
+      row("student", tensor.sha256),
+      row("teacher", tensor.source_sha256),
+    );
   }
 
   function ours(tensor) {
-    const came = tensor.source === null ? `fresh: ${tensor.reason}` : `${shape(tensor.source_shape)} → ${shape(tensor.target_shape)}`;
+    const came =
+      tensor.source === null ? `fresh: ${tensor.reason}` : `${shape(tensor.source_shape)} → ${shape(tensor.target_shape)}`;
     const how = tensor.source === null ? shape(tensor.target_shape) : `${words[tensor.status]}${repeats(tensor)}`;
-    return make("li", {}, make("code", {}, tensor.target), histogram(tensor),
-      make("span", { class: "told" }, tensor.source === null ? came : make("span", {}, "from ", make("code", {}, tensor.source))),
-      make("span", { class: "told" }, tensor.source === null ? how : `${came}, ${how}${tensor.trained ? "; trained since" : ""}`),
-      hashes(tensor));
+    return make(
+      "li",
+      {},
+      make("code", {}, tensor.target),
+      histogram(tensor),
+      make(
+        "span",
+        { class: "told" },
+        tensor.source === null ? came : make("span", {}, "from ", make("code", {}, tensor.source)),
+      ),
+      make(
+        "span",
+        { class: "told" },
+        tensor.source === null ? how : `${came}, ${how}${tensor.trained ? "; trained since" : ""}`,
+      ),
+      hashes(tensor),
+    );
   }
 
   function theirs(name, tensors) {
     const [first] = tensors;
     const places = [...new Set(tensors.map((tensor) => tensor.place))];
-    return make("li", { class: "plain" }, make("code", {}, name),
-      make("span", { class: "told" }, `${shape(first.source_shape)} → ${places.join(", ")}`));
+    return make(
+      "li",
+      { class: "plain" },
+      make("code", {}, name),
+      make("span", { class: "told" }, `${shape(first.source_shape)} → ${places.join(", ")}`),
+    );
   }
 
   function neuron(row) {
     const settings = Object.entries(row.settings).filter(([, value]) => value !== null);
     const told = settings.map(([key, value]) => `${key} ${typeof value === "number" ? short(value) : value}`).join(", ");
     const where = row.source ? ` (${row.source})` : "";
-    const at = row.teacher ? `in the place of the teacher's ${row.teacher_activation} ${row.teacher}${where}` : "the teacher has none at this place";
-    return make("li", { class: "neuron" }, make("code", {}, row.name), make("span", { class: "told" }, `${shape(row.shape)}, ${told}`),
-      make("span", { class: "told" }, at));
+    const at = row.teacher
+      ? `in the place of the teacher's ${row.teacher_activation} ${row.teacher}${where}`
+      : "the teacher has none at this place";
+    return make(
+      "li",
+      { class: "neuron" },
+      make("code", {}, row.name),
+      make("span", { class: "told" }, `${shape(row.shape)}, ${told}`),
+      make("span", { class: "told" }, at),
+    );
   }
 
   const list = (title, rows) => (rows.length ? [make("h4", {}, title), make("ul", {}, ...rows)] : []);
   const blockOf = (side, place) =>
-    record.stages[side].flatMap((stage) => stage.blocks.map((block) => ({ ...block, shape: stage.shape }))).find((block) => block.name === place);
+    record.stages[side]
+      .flatMap((stage) => stage.blocks.map((block) => ({ ...block, shape: stage.shape })))
+      .find((block) => block.name === place);
 
   function about(side, place) {
     const block = blockOf(side === "student" ? "target" : "teacher", place);
     if (!block) return "";
     const many = block.convolutions === 1 ? "convolution" : "convolutions";
-    return `${shape(block.shape)}, ${block.convolutions} ${many}, ${block.shortcut} shortcut${block.source ? `, joined at ${block.source}` : ""}`;
+    const where = block.source ? `, joined at ${block.source}` : "";
+    return `${shape(block.shape)}, ${block.convolutions} ${many}, ${block.shortcut} shortcut${where}`;
   }
 
   function show(key) {
@@ -106,16 +150,31 @@
       const pair = record.pairs.find((one) => one.target === place);
       const from = [...new Set(tensors.map((tensor) => tensor.source_place).filter(Boolean))].join(", ");
       heading = `Student ${place}` + (from ? `, from ${from}` : "") + (pair && pair.rule ? ` (${pair.rule})` : "");
-      content = [...list(`${tensors.length} tensors: grey the teacher's values, the line the student's`, tensors.map(ours)),
-        ...list("Neurons", record.neurons.filter((row) => row.place === place).map(neuron))];
+      content = [
+        ...list(`${tensors.length} tensors: grey the teacher's values, the line the student's`, tensors.map(ours)),
+        ...list("Neurons", record.neurons.filter((row) => row.place === place).map(neuron)),
+      ];
     } else {
       const used = new Map();
-      for (const tensor of record.tensors.filter((one) => one.source_place === place)) used.set(tensor.source, [...(used.get(tensor.source) || []), tensor]);
+      for (const tensor of record.tensors.filter((one) => one.source_place === place))
+        used.set(tensor.source, [...(used.get(tensor.source) || []), tensor]);
       const left = record.unused.filter((row) => row.place === place);
       const to = [...new Set([...used.values()].flat().map((tensor) => tensor.place))].join(", ");
       heading = `Teacher ${place}` + (to ? `, taken by ${to}` : ", not used");
-      const plain = (row) => make("li", { class: "plain" }, make("code", {}, row.source), make("span", { class: "told" }, `${shape(row.shape)}: ${row.reason}`));
-      content = [...list("Taken", [...used].map(([name, tensors]) => theirs(name, tensors))), ...list("Not used", left.map(plain))];
+      const plain = (row) =>
+        make(
+          "li",
+          { class: "plain" },
+          make("code", {}, row.source),
+          make("span", { class: "told" }, `${shape(row.shape)}: ${row.reason}`),
+        );
+      content = [
+        ...list(
+          "Taken",
+          [...used].map(([name, tensors]) => theirs(name, tensors)),
+        ),
+        ...list("Not used", left.map(plain)),
+      ];
     }
     panel.replaceChildren(make("h3", {}, heading), told, ...content);
     panel.scrollTop = 0;
@@ -142,7 +201,8 @@
   // --- one stop of the Tab key a column; arrows go from there
 
   const columns = [...network.querySelectorAll(".column")].map((column) => [...column.querySelectorAll(".box")]);
-  const stop = (box) => columns.find((column) => column.includes(box)).forEach((one) => one.setAttribute("tabindex", one === box ? 0 : -1));
+  const stop = (box) =>
+    columns.find((column) => column.includes(box)).forEach((one) => one.setAttribute("tabindex", one === box ? 0 : -1));
   columns.filter((column) => column.length).forEach((column) => stop(column[0]));
 
   function across(box) {
@@ -153,26 +213,42 @@
   function go(event) {
     const box = event.target.closest(".box");
     if (!box) return;
-    const column = columns.find((one) => one.includes(box)), at = column.indexOf(box);
-    const steps = { ArrowDown: column[at + 1], ArrowUp: column[at - 1], Home: column[0], End: column.at(-1),
-      ArrowLeft: column === columns[1] && across(box), ArrowRight: column === columns[0] && across(box) };
+    const column = columns.find((one) => one.includes(box)),
+      at = column.indexOf(box);
+    const steps = {
+      ArrowDown: column[at + 1],
+      ArrowUp: column[at - 1],
+      Home: column[0],
+      End: column.at(-1),
+      ArrowLeft: column === columns[1] && across(box),
+      ArrowRight: column === columns[0] && across(box),
+    };
     if (event.key === "Enter" || event.key === " ") select(box.dataset.key);
     else if (event.key === "Escape") select(null);
     else if (event.key in steps) {
-      if (steps[event.key]) { stop(steps[event.key]); steps[event.key].focus(); }
+      if (steps[event.key]) {
+        stop(steps[event.key]);
+        steps[event.key].focus();
+      }
     } else return;
     event.preventDefault();
   }
   network.addEventListener("keydown", go);
   network.addEventListener("click", (event) => {
     const box = event.target.closest(".box");
-    if (box) { stop(box); select(box.dataset.key); }
+    if (box) {
+      stop(box);
+      select(box.dataset.key);
+    }
   });
 
   // --- filters: by status and by name; they hold for the figure and for the table of tensors
 
   const buttons = [...document.querySelectorAll("[data-filter]")];
-  const rows = [...document.querySelectorAll("#tensors tbody tr")].map((row) => ({ row, text: row.cells[0].textContent + " " + row.cells[2].textContent }));
+  const rows = [...document.querySelectorAll("#tensors tbody tr")].map((row) => ({
+    row,
+    text: row.cells[0].textContent + " " + row.cells[2].textContent,
+  }));
   const search = document.getElementById("search");
   let status = "";
 
@@ -196,9 +272,15 @@
       count += !row.hidden;
     }
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.filter === status));
-    document.getElementById("count").textContent = count === rows.length ? `${count} tensors` : `${count} of ${rows.length} tensors`;
+    document.getElementById("count").textContent =
+      count === rows.length ? `${count} tensors` : `${count} of ${rows.length} tensors`;
     keep();
   }
-  buttons.forEach((button) => button.addEventListener("click", () => { status = button.dataset.filter; filter(); }));
+  buttons.forEach((button) =>
+    button.addEventListener("click", () => {
+      status = button.dataset.filter;
+      filter();
+    }),
+  );
   search.addEventListener("input", filter);
 })();

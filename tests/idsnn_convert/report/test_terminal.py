@@ -9,6 +9,7 @@ from idsnn_convert.api import convert
 from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.report.build import recorded
 from idsnn_convert.report.data import described_teacher
+from idsnn_convert.report.record import Record
 from idsnn_convert.report.terminal import (
     print_checkpoint,
     print_conversion,
@@ -103,3 +104,10 @@ def test_how_a_run_ended(capsys: pytest.CaptureFixture[str]) -> None:
     ema = (81.5, Path("run/best_ema.safetensors"))
     print_training(TrainResult(5, 81.25, 3, 80.5, Path("run/best.safetensors"), Path("run/last.safetensors"), *ema))
     assert capsys.readouterr().out.splitlines()[2] == "moving average, best top-1 81.50 %: run/best_ema.safetensors"
+
+
+def test_hostile_names_are_one_visible_line(hostile: Record, capsys: pytest.CaptureFixture[str]) -> None:
+    print_checkpoint(hostile)
+    out = capsys.readouterr().out
+    assert not {"\x1b", "\u202e"} & set(out)
+    assert "\\x1b[31m\\n" in out
