@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,7 +23,8 @@ def spike(graph: Graph, neuron: Neuron) -> Graph:
     sites = graph.of("activation")
     if not sites:
         raise UserError("the network has no activation, so a conversion would make no neuron")
-    names = _names(graph, sites, neuron.kind)
+    word = f"{neuron.kind}_" if keyword.iskeyword(neuron.kind) else neuron.kind  # no submodule may be called "if"
+    names = _names(graph, sites, word)
     nodes = []
     for node in graph:
         inputs = tuple(names.get(name, name) for name in node.inputs)

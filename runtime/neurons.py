@@ -88,6 +88,18 @@ def checked(attrs: Mapping[str, Attr]) -> Neuron:
     return Neuron(str(attrs["kind"]), *numbers, *names, float(attrs["width"]), *map(bool, flags))  # type: ignore[arg-type]
 
 
+def asked(kind: str, v_threshold: float, decay: float, reset: str, surrogate: str, width: float) -> Neuron:
+    """The neuron of these fixed numbers.
+
+    Raises:
+        UserError: as :func:`checked`; and for an ``if`` neuron that leaks.
+    """
+    neuron = checked(Neuron(kind, v_threshold, decay, reset, surrogate, width).attrs())
+    if kind == "if" and decay != 1:
+        raise UserError(f"an if neuron keeps all its potential; its decay is 1, not {decay:g}", hint="Take a lif neuron.")
+    return neuron
+
+
 def learnt(neuron: Neuron, name: str, tensors: Mapping[str, Tensor]) -> Neuron:
     """``neuron`` with the decay and threshold that its layer's tensors ``name.slot`` hold, if any."""
     found = {slot: tensors[f"{name}.{slot}"].item() for slot in neuron.parameters() if f"{name}.{slot}" in tensors}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ Examples:
 
 SECTIONS = {
     "What to make": ("target", "output", "reports", "force", "time_steps", "encoder", "block", "stem", "downsample", "width"),
+    "What its neurons are": ("neuron", "v_threshold", "tau", "decay", "reset", "surrogate", "surrogate_width"),
     "Where its weights come from": ("match", "scale", "shortcuts", "head", "seed"),
     "What the teacher is": (*options.TEACHER, "data"),
 }
@@ -38,6 +40,19 @@ SECTIONS = {
 @click.option(
     "--block", metavar="KIND", default="spiking", show_default=True, help="Blocks: spiking, sew-add, sew-and, sew-iand, ms."
 )
+@click.option("--neuron", metavar="KIND", default="lif", show_default=True, help="lif, or if: without leak.")
+@click.option("--v-threshold", type=float, metavar="V", default=0.5, show_default=True, help="Potential above which one fires.")
+@click.option("--tau", type=float, metavar="STEPS", help="Membrane time constant in time steps; another way to say --decay.")
+@click.option("--decay", type=float, metavar="SHARE", help="Of the potential kept a step: exp(-1/tau).  [default: 0.25; if: 1]")
+@click.option("--reset", metavar="KIND", default="hard", show_default=True, help="After a spike: hard (to 0), soft (less V).")
+@click.option(
+    "--surrogate",
+    metavar="NAME",
+    default="rectangle",
+    show_default=True,
+    help="Its gradient: rectangle, triangle, arctan, ...",
+)
+@click.option("--surrogate-width", type=float, metavar="V", default=0.5, show_default=True, help="Half-width of the gradient.")
 @click.option("--stem", metavar="KIND", default="auto", show_default=True, help="cifar (3x3), imagenet (7x7 and pool) or auto.")
 @click.option(
     "--downsample",
@@ -73,6 +88,13 @@ def command(
     output: Path | None,
     time_steps: int,
     encoder: str,
+    neuron: str,
+    v_threshold: float,
+    tau: float | None,
+    decay: float | None,
+    reset: str,
+    surrogate: str,
+    surrogate_width: float,
     match: str,
     scale: str,
     shortcuts: str,
@@ -100,10 +122,18 @@ def command(
     from idsnn_convert.report.terminal import print_conversion
     from idsnn_convert.report.text import print_json
     from idsnn_convert.report.write import check_places, write_reports
+    from idsnn_convert.runtime.neurons import asked
 
     check_places(reports, (teacher, *filter(None, [output])))
     settings = Settings(
-        time_steps=time_steps, encoder=encoder, match=match, scale=scale, shortcuts=shortcuts, head=head, seed=seed
+        time_steps=time_steps,
+        encoder=encoder,
+        neuron=asked(neuron, v_threshold, _decay(neuron, tau, decay), reset, surrogate, surrogate_width),
+        match=match,
+        scale=scale,
+        shortcuts=shortcuts,
+        head=head,
+        seed=seed,
     )
     written, checkpoint = convert(teacher, target, output, settings=settings, **choices)
     record = recorded(checkpoint, written)
@@ -112,3 +142,16 @@ def command(
         print_json({"file": str(written), **described(checkpoint, record)})
     else:
         print_conversion(record, written, reports)
+
+
+def _decay(neuron: str, tau: float | None, decay: float | None) -> float:
+    """The share of the potential that is kept from one step to the next."""
+    if tau is not None and decay is not None:
+        raise click.UsageError("--tau and --decay say the same; give one.")
+    if tau is not None:
+        if tau <= 0:
+            raise click.UsageError(f"--tau must be above 0, not {tau:g}.")
+        return math.exp(-1 / tau)
+    if decay is not None:
+        return decay
+    return 1.0 if neuron == "if" else 0.25

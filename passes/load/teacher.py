@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +91,15 @@ def load_teacher(path: str | Path, *, arch: str | None = None, input_size: int |
     form = detect(place)
     if form not in LOADERS:
         raise refusal(place, form)
-    with place.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return LOADERS[form](Request(place, digest, arch, input_size))
+    with ThreadPoolExecutor(1) as beside:  # hashing needs no lock of Python's
+        digest = beside.submit(_digest, place)
+        teacher = LOADERS[form](Request(place, "", arch, input_size))
+        return replace(teacher, sha256=digest.result())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _from_state(state: State, form: str, request: Request) -> Teacher:

@@ -111,3 +111,11 @@ def test_fused_kernels_leave_every_kind_of_block_as_it_is(residual: str, count: 
     images = torch.randn(2, 3, 8, 8)
     for mode in (True, False):
         torch.testing.assert_close(fused.train(mode)(images), plain.train(mode)(images))
+
+
+def test_neurons_without_leak_get_names_that_submodules_can_have() -> None:
+    traced = network(spec())
+    spiking = spike(traced.graph, Neuron(kind="if", decay=1.0))
+    assert spiking.of("neuron")[0].name == "if_"
+    assert spiking.of("neuron")[1].name == "layer1.0.if_1"
+    check(spiking)

@@ -109,6 +109,21 @@ def test_every_choice_reaches_the_checkpoint(teacher: Path) -> None:
     assert {row["reason"] for row in projections} == {"shortcuts were asked to stay fresh"}
 
 
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ([], {"kind": "lif", "v_threshold": 0.5, "decay": 0.25, "reset": "hard", "surrogate": "rectangle", "width": 0.5}),
+        (["--tau", "2", "--v-threshold", "1"], {"decay": math.exp(-0.5), "v_threshold": 1.0, "tau": pytest.approx(2)}),
+        (["--decay", "0.5", "--reset", "soft"], {"decay": 0.5, "reset": "soft"}),
+        (["--neuron", "if"], {"kind": "if", "decay": 1.0, "tau": None}),
+        (["--surrogate", "arctan", "--surrogate-width", "0.25"], {"surrogate": "arctan", "width": 0.25}),
+    ],
+)
+def test_the_neurons_are_as_asked(teacher: Path, options: list[str], found: dict[str, Any]) -> None:
+    neurons = json.loads(done("convert", teacher, *TINY, *options, "--json").stdout)["neurons"]
+    assert all({**neuron["settings"], **found} == neuron["settings"] for neuron in neurons)
+
+
 def test_data_tells_what_the_file_does_not(teacher: Path, fashion: str) -> None:
     told = json.loads(done("convert", teacher, *TINY, "--data", fashion, "--json").stdout)
     assert told["teacher"]["evidence"]["data"] == "fashion-mnist"
@@ -169,6 +184,12 @@ def test_a_file_that_is_no_teacher_is_refused_and_nothing_is_written(tmp_path: P
         ([*TINY, "--stem", "deep"], ["unknown stem 'deep'", "cifar"]),
         ([*TINY, "--encoder", "morse"], ["unknown encoder 'morse'", "poisson"]),
         ([*TINY, "--data", "fashion-mnist:nowhere"], ["folder nowhere does not exist"]),
+        ([*TINY, "--tau", "2", "--decay", "0.5"], ["give one"]),
+        ([*TINY, "--tau", "0"], ["--tau must be above 0"]),
+        ([*TINY, "--decay", "1.5"], ["neuron decay must be a number above 0 and up to 1, not 1.5"]),
+        ([*TINY, "--neuron", "hh"], ["neuron kind 'hh' is unknown", "lif"]),
+        ([*TINY, "--neuron", "if", "--decay", "0.5"], ["an if neuron keeps all its potential"]),
+        ([*TINY, "--surrogate", "cliff"], ["neuron surrogate 'cliff' is unknown", "rectangle"]),
         ([*TINY, "--arch", "resnet50"], ["not of resnet50"]),
         ([*TINY, "-o", "nowhere/s.safetensors"], ["the folder nowhere does not exist"]),
         ([*TINY, "-o", "."], [". is a folder", "-o"]),

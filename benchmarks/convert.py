@@ -1,0 +1,104 @@
+"""Time and memory of a conversion, against reading and writing the same bytes.
+
+    python benchmarks/convert.py [RUNS]
+
+A ResNet-152 of random weights (242 MB) becomes a spiking ResNet-50, in this process, one thread. Interleaved with reading
+the teacher's file and writing as many bytes as the student's has; medians of RUNS (7). "tracing" is the time to build and
+trace both networks, which has nothing to do with the bytes. CPU seconds stand beside seconds, since the machine is shared.
+Memory is the growth of the process's peak over what it held before. Writes ``benchmarks/results/convert.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from idsnn_convert.api import convert
+from idsnn_convert.passes.known import trace_known
+from idsnn_convert.passes.resnet.module import ResNet, initialise
+from idsnn_convert.passes.targets import target_spec
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SHAPE = (3, 224, 224)
+TEACHER, TARGET = "resnet152", "resnet50"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    with tempfile.TemporaryDirectory() as folder:
+        measure(Path(folder), runs)
+
+
+def measure(folder: Path, runs: int) -> None:
+    teacher, student, copied = folder / "teacher.pth", folder / "student.safetensors", folder / "copy"
+    made = [sys.executable, "-c", f"from benchmarks.convert import make; make({str(teacher)!r})"]
+    subprocess.run(made, check=True, cwd=RESULTS.parent.parent)  # its memory is not ours
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    convert(teacher, TARGET, student)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    size = teacher.stat().st_size, student.stat().st_size
+    work: dict[str, Callable[[], object]] = {
+        "read_and_write": lambda: copied.write_bytes(teacher.read_bytes()[: size[1]]),
+        "tracing": lambda: [traced(name) for name in (TEACHER, TARGET)],
+        "convert": lambda: convert(teacher, TARGET, student),
+    }
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in work}
+    for _ in range(runs):
+        for name, run in work.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            run()
+            times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    medians = {
+        name: {
+            "seconds": round(statistics.median(wall for wall, _ in each), 3),
+            "cpu_seconds": round(statistics.median(cpu for _, cpu in each), 3),
+        }
+        for name, each in times.items()
+    }
+    ratios = {
+        key: round((medians["convert"][key] - medians["tracing"][key]) / medians["read_and_write"][key], 2)
+        for key in ("seconds", "cpu_seconds")
+    }
+    facts = {
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "runs": runs,
+        "teacher_bytes": size[0],
+        "student_bytes": size[1],
+        "medians": medians,
+        "convert_less_tracing_over_read_and_write": ratios,
+        "peak_growth_over_teacher_bytes": round(grown / size[0], 2),
+    }
+    print(json.dumps(facts, indent=1))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "convert.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def make(path: str) -> None:
+    """The teacher's file."""
+    network = ResNet(target_spec(TEACHER, input_shape=SHAPE, classes=1000))
+    initialise(network, 0)
+    torch.save(network.state_dict(), path)
+
+
+def traced(name: str) -> None:
+    spec = target_spec(name, input_shape=SHAPE, classes=1000)
+    with torch.device("meta"):
+        network = ResNet(spec)
+    trace_known(network, spec.input_shape)
+
+
+if __name__ == "__main__":
+    main()
