@@ -26,7 +26,7 @@ LOOKS = {
 }
 """Arm -> colour, line and marker; from dark to light in grey: neither, init, both, kd."""
 
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -104,7 +104,7 @@ def _curve(panel: Axes, arm: str, found: Mapping[str, Any]) -> None:
     colour, line, marker = LOOKS[arm]
     epochs = range(1, len(found["mean"]) + 1)
     every = max(1, len(epochs) // MARKERS)
-    look = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4, "markevery": every}
+    look: dict[str, Any] = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4, "markevery": every}
     panel.plot(epochs, found["mean"], label=ARMS[arm].label, **look)
     if found["deviation"][0] is None:
         return

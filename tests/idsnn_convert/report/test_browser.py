@@ -63,12 +63,17 @@ def keys(browser: webdriver.Chrome, selector: str, attribute: str = "data-key") 
     return set(browser.execute_script(script, selector, attribute))
 
 
+def logged(browser: Any, kind: str) -> list[dict[str, Any]]:
+    """What the browser wrote into that log since it was asked last."""
+    return list(browser.get_log(kind))
+
+
 def test_it_opens_without_errors_and_without_network(browser: webdriver.Chrome, folder: Path, record: Record) -> None:
-    browser.get_log("performance")
+    logged(browser, "performance")
     show(browser, folder, record)
     assert browser.title == "resnet(2-1-2 basic) -> spiking resnet8"
-    assert browser.get_log("browser") == []
-    sent = [row["message"] for row in browser.get_log("performance") if "Network.requestWillBeSent" in row["message"]]
+    assert logged(browser, "browser") == []
+    sent = [row["message"] for row in logged(browser, "performance") if "Network.requestWillBeSent" in row["message"]]
     assert [message for message in sent if '"url":"file:' not in message and '"url":"data:' not in message] == []
 
 
@@ -147,7 +152,7 @@ def test_hostile_names_are_shown_as_text(browser: webdriver.Chrome, folder: Path
     assert told in browser.find_element(By.ID, "panel").text
     assert browser.find_elements(By.TAG_NAME, "img") == []
     assert browser.title != "1"
-    assert browser.get_log("browser") == []
+    assert logged(browser, "browser") == []
 
 
 def test_axe_finds_nothing(browser: webdriver.Chrome, folder: Path, record: Record) -> None:
