@@ -72,9 +72,8 @@ class Firing:
 @contextmanager
 def watched(network: SpikingNetwork) -> Iterator[Firing]:
     """Within, every pass of ``network`` is counted; afterwards it is as before."""
-    firing, modules = Firing(network), dict(network.body.named_modules())
-    layers = {node.name: modules.get(f"{node.name}__fused") or modules[node.name] for node in network.graph.of("neuron")}
-    handles = [layer.register_forward_hook(partial(firing.note, name)) for name, layer in layers.items()]
+    firing, names = Firing(network), [node.name for node in network.graph.of("neuron")]
+    handles = [network.layer(name).register_forward_hook(partial(firing.note, name)) for name in names]
     try:
         yield firing
     finally:

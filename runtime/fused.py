@@ -10,20 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from idsnn_convert.runtime.batch_norm import batch_statistics, everyones, world_of
+from idsnn_convert.runtime.batch_norm import batch_statistics, world_of
 from idsnn_convert.runtime.distributed import ALONE, World
-from idsnn_convert.runtime.kernels import Kernels, kernels
+from idsnn_convert.runtime.eager import eager_kernels
+from idsnn_convert.runtime.kernels import Kernels, Norm, kernels
 from idsnn_convert.runtime.neurons import SpikingNeuron
 
 
 class _NormNeuron(torch.autograd.Function):
-    """Spikes of ``neuron(batch_norm(x) + residual)``; closed-form backward through all three.
-
-    With dY the gradient after norm and add, N = T R, xhat = (x - mean) invstd, g = weight invstd:
-    dx = g (dY - sum dY / N - xhat sum(dY xhat) / N) in training, g dY in evaluation;
-    dweight = sum(dY xhat), dbias = sum dY, dresidual = dY. Where several processes share the batch, N and the sums in dx
-    are over all of them.
-    """
+    """Spikes of ``neuron(batch_norm(x) + residual)``; closed-form backward through all three."""
 
     @staticmethod
     def forward(
@@ -41,52 +36,80 @@ class _NormNeuron(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved: list[Any] = [None if tensor is None else tensor.detach() for tensor in ctx.saved_tensors]
         x, weight, mean, invstd, code, slopes = saved
-        dy, sum_dy, sum_dy_xhat = ctx.functions.backward(grad.contiguous(), code, slopes, x, mean, invstd)
-        scale = weight * invstd
-        if ctx.training:
-            n, every_dy, every_dy_xhat = everyones(ctx.world, x.shape[0] * x.shape[1], sum_dy, sum_dy_xhat)
-            b = -scale * invstd * every_dy_xhat / n
-            c = -scale * every_dy / n - b * mean
-        else:
-            b = c = torch.zeros_like(scale)
-        dx = ctx.functions.norm_backward(dy, x, scale, b, c)
-        return dx, dy if ctx.residual else None, sum_dy_xhat, sum_dy, *[None] * 5
+        norm = Norm(weight, mean, invstd, ctx.training, ctx.world)
+        dx, dresidual, dweight, dbias = ctx.functions.norm(grad.contiguous(), code, slopes, x, norm, ctx.residual)
+        return dx, dresidual, dweight, dbias, *[None] * 5
 
 
-class NormNeuron(nn.Module):
-    """``neuron(norm(x) [+ residual])`` in one pass: (T*B, C, H, W) -> spikes of the same shape, channels-last.
+class _Neuron(torch.autograd.Function):
+    """Spikes of ``neuron(x + residual)``, without a norm."""
 
-    If the neuron repeats its input, x is (B, C, H, W), the same at every step; the closed form holds for it too, as
-    the sum over T of a gradient that counts each element T times is the gradient of the one that is there.
-    Borrows the two layers, which stay where the network has them (its state dict does not change); equal to running
-    them one after the other up to the rounding of the norm's scale and shift.
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, residual: Tensor | None, functions: Kernels) -> Tensor:
+        added = None if residual is None else residual.detach()
+        spikes, code, slopes = functions.forward(x.detach(), None, None, added)
+        ctx.save_for_backward(code, slopes)
+        ctx.functions, ctx.residual, ctx.once = functions, residual is not None, x.shape[0] == 1
+        return spikes
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        code, slopes = (None if tensor is None else tensor.detach() for tensor in ctx.saved_tensors)
+        dx = ctx.functions.currents(grad.contiguous(), code, slopes)
+        return dx.sum(0, keepdim=True) if ctx.once else dx, dx if ctx.residual else None, None
+
+
+class FusedNeuron(nn.Module):
+    """``neuron([norm](x) [+ residual])`` in one pass: (T*B, C, H, W) -> spikes of the same shape, channels-last.
+
+    If the neuron repeats its input, x is (B, C, H, W), the same at every step. Maps of features (T*B, F) pass as maps
+    of one pixel. Borrows the layers, which stay where the network has them (its state dict does not change); equal to
+    running them one after the other up to the rounding of the norm's scale and shift.
     """
 
-    def __init__(self, norm: nn.BatchNorm2d, neuron: SpikingNeuron, compiled: bool = True) -> None:
+    def __init__(self, neuron: SpikingNeuron, norm: nn.BatchNorm2d | None = None, compiled: bool = True) -> None:
         super().__init__()
-        self._borrowed = (norm, neuron)  # a tuple, so that torch does not register them twice
+        self._borrowed = (neuron, norm)  # a tuple, so that torch does not register them twice
         self.compiled = compiled
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        norm, neuron = self._borrowed
-        functions = kernels(neuron.neuron, neuron.time_steps, self.compiled)
-        rows = _rows(x, 1).expand(neuron.time_steps, -1, -1) if neuron.repeats else _rows(x, neuron.time_steps)
-        added = None if residual is None else _rows(residual, neuron.time_steps)
-        mean, invstd = _statistics(norm, x)
-        if torch.is_grad_enabled():
-            values = (rows, added, norm.weight, norm.bias, mean, invstd)
-            spikes = _NormNeuron.apply(*values, norm.training, functions, world_of(norm))  # type: ignore[no-untyped-call]
-        else:
-            scale = norm.weight * invstd
-            spikes = functions.infer(rows, scale, norm.bias - mean * scale, added)
+        neuron, norm = self._borrowed
+        if neuron.carries:  # its potentials are asked for, which no fused layer gives out
+            current = x if norm is None else norm(x)
+            carried: Tensor = neuron(current if residual is None else current + residual)
+            return carried
+        steps = neuron.time_steps
+        functions = kernels(neuron.neuron, steps, True, x.dtype) if self.compiled else eager_kernels(neuron.neuron, steps)
+        rows = _rows(x, 1 if neuron.repeats else steps)
+        added = None if residual is None else _rows(residual, steps)
+        spikes = _spikes(functions, rows, added) if norm is None else _norm_spikes(functions, norm, x, rows, added)
+        if x.dim() == 2:
+            return spikes.flatten(0, 1)
         _, channels, height, width = x.shape
-        images: Tensor = spikes.view(-1, height, width, channels).permute(0, 3, 1, 2)
-        return images
+        return spikes.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _rows(x: Tensor, time_steps: int) -> Tensor:
-    """(T*B, C, H, W) -> (T, R, C), a view where the memory is channels-last."""
-    return x.permute(0, 2, 3, 1).reshape(time_steps, -1, x.shape[1])
+def _rows(x: Tensor, steps: int) -> Tensor:
+    """(T*B, C, H, W) or (T*B, C) -> (T, R, C), a view where the memory is channels-last."""
+    last = x.permute(0, 2, 3, 1) if x.dim() == 4 else x
+    return last.reshape(steps, last.shape[:-1].numel() // steps, x.shape[1])
+
+
+def _spikes(functions: Kernels, rows: Tensor, residual: Tensor | None) -> Tensor:
+    if not torch.is_grad_enabled():
+        return functions.infer(rows, None, None, residual)
+    spikes: Tensor = _Neuron.apply(rows, residual, functions)  # type: ignore[no-untyped-call]
+    return spikes
+
+
+def _norm_spikes(functions: Kernels, norm: nn.BatchNorm2d, x: Tensor, rows: Tensor, residual: Tensor | None) -> Tensor:
+    mean, invstd = _statistics(norm, x)
+    if not torch.is_grad_enabled():
+        scale = norm.weight * invstd
+        return functions.infer(rows, scale, norm.bias - mean * scale, residual)
+    values = (rows, residual, norm.weight, norm.bias, mean, invstd, norm.training, functions, world_of(norm))
+    spikes: Tensor = _NormNeuron.apply(*values)  # type: ignore[no-untyped-call]
+    return spikes
 
 
 def _statistics(norm: nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
-"""Finds what runs as one layer: batch norm -> neuron, and batch norm -> add -> neuron. Exact up to rounding.
+"""Finds what runs as one layer with a neuron: the batch norm before it, the add before it, or both. Exact up to rounding.
 
-Contract: nothing else reads the norm or the sum, so not computing them on their own is not seen by anyone.
+Contract: nothing else reads the norm or the sum, so not computing them on their own is not seen by anyone. Every neuron
+whose numbers are fixed has a row, if only for itself: the fused layers take all time steps at once and save less.
 """
 
 from __future__ import annotations
@@ -16,40 +17,49 @@ class Fusion:
     """One neuron with what runs inside it; names of nodes.
 
     Attributes:
-        source: the node that feeds the norm.
-        residual: what is added to the norm's result before the neuron; None without an add.
+        source: the node that feeds the norm; without one, the add or the neuron.
+        norm: None without one.
+        residual: what is added before the neuron; None without an add.
         absorbed: the nodes that are no longer computed on their own.
     """
 
     neuron: str
-    norm: str
     source: str
-    residual: str | None
-    absorbed: tuple[str, ...]
+    norm: str | None = None
+    residual: str | None = None
+    absorbed: tuple[str, ...] = ()
 
 
 def fusions(graph: Graph, time_free: frozenset[str]) -> dict[str, Fusion]:
     """Neuron's name -> its fusion, for each neuron that has one.
 
-    A neuron that learns its decay or threshold runs on its own. A norm in ``time_free`` (its value is the same at every
-    step) is fused with a neuron, not with an add and a neuron.
+    A neuron that learns its decay or threshold runs on its own. A sum in ``time_free`` (its value is the same at every
+    step), or of a norm in there, is computed before the neuron.
     """
-    found = {}
-    for neuron in graph.of("neuron"):
-        fed = graph[neuron.inputs[0]]
-        if parameter_shapes(neuron.attrs):
-            continue
-        if fed.op == "batch_norm" and _fits(graph, fed):
-            found[neuron.name] = Fusion(neuron.name, fed.name, fed.inputs[0], None, (fed.name,))
-        elif fed.op == "add" and len(fed.inputs) == 2 and len(graph.users[fed.name]) == 1 and fed.name not in time_free:
-            for norm, other in (fed.inputs, fed.inputs[::-1]):
-                node = graph[norm]
-                same_shape = norm != other and node.shape == graph[other].shape
-                if node.op == "batch_norm" and same_shape and norm not in time_free and _fits(graph, node):
-                    found[neuron.name] = Fusion(neuron.name, norm, node.inputs[0], other, (norm, fed.name))
-                    break
-    return found
+    return {
+        neuron.name: _fusion(graph, neuron, time_free)
+        for neuron in graph.of("neuron")
+        if not parameter_shapes(neuron.attrs) and len(neuron.shape) in (1, 3)
+    }
+
+
+def _fusion(graph: Graph, neuron: Node, time_free: frozenset[str]) -> Fusion:
+    fed = graph[neuron.inputs[0]]
+    if _fits(graph, fed):
+        return Fusion(neuron.name, fed.inputs[0], fed.name, absorbed=(fed.name,))
+    if not _sums(graph, fed) or fed.name in time_free:
+        return Fusion(neuron.name, fed.name)
+    for norm, other in (fed.inputs, fed.inputs[::-1]):
+        if norm != other and norm not in time_free and _fits(graph, graph[norm]):
+            return Fusion(neuron.name, graph[norm].inputs[0], norm, other, (norm, fed.name))
+    return Fusion(neuron.name, fed.inputs[0], None, fed.inputs[1], (fed.name,))
+
+
+def _sums(graph: Graph, add: Node) -> bool:
+    """Whether ``add`` adds two maps of one shape, for one reader."""
+    shapes = {graph[name].shape for name in add.inputs}
+    return add.op == "add" and len(add.inputs) == 2 and len(shapes) == 1 and len(graph.users[add.name]) == 1
 
 
 def _fits(graph: Graph, norm: Node) -> bool:
-    return len(graph.users[norm.name]) == 1 and bool(norm.attr("affine"))
+    return norm.op == "batch_norm" and len(graph.users[norm.name]) == 1 and bool(norm.attr("affine"))

@@ -1,8 +1,9 @@
 """The neuron over all time steps as plain functions, fused with the scale and shift of a batch norm and a residual.
 
 Letters: T time steps, R rows (batch x height x width), C channels; maps are views ``(T, R, C)`` of channels-last
-memory, so no copy is made. Each function is elementwise over (R, C) with the time loop unrolled: compiled by
-torch.compile it becomes one pass over memory (C++ on the CPU, Triton on CUDA); uncompiled it is still right.
+memory, so no copy is made. ``x`` may be ``(1, R, C)``: the same at every step. Each leaf is elementwise over (R, C)
+with the time loop unrolled: compiled by torch.compile it becomes one pass over memory (C++ on the CPU, Triton on
+CUDA). Uncompiled it is still right, and slow: see :mod:`idsnn_convert.runtime.eager`.
 
 Forward, with ``X[t] = x[t] scale + shift + residual[t]``: see :func:`idsnn_convert.runtime.neurons.step`.
 Backward: see :class:`idsnn_convert.runtime.neurons._MultiStep`. What it needs of the rectangle surrogate, fired and
@@ -19,87 +20,119 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from idsnn_convert.runtime.batch_norm import everyones
+from idsnn_convert.runtime.distributed import ALONE, World
 from idsnn_convert.runtime.neurons import Neuron
 from idsnn_convert.runtime.surrogates import SURROGATES
 
 STEPS_PER_BYTE = 4
+ROWS_PER_SUM = 64
+"""At most so many rows are summed one by one, then their sums: what is read a second time is still in the cache."""
 
-Forward = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor | None]]
-Infer = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
-Backward = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-NormBackward = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+
+class Norm(NamedTuple):
+    """A batch norm at work: its weight and the statistics in force (C,), whether those are this batch's own, and the
+    processes that share the batch."""
+
+    weight: Tensor
+    mean: Tensor
+    invstd: Tensor
+    training: bool
+    world: World = ALONE
+
+
+Forward = Callable[[Tensor, Tensor | None, Tensor | None, Tensor | None], tuple[Tensor, Tensor, Tensor | None]]
+Infer = Callable[[Tensor, Tensor | None, Tensor | None, Tensor | None], Tensor]
+Currents = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+Sums = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor], tuple[Tensor, Tensor]]
+Gradients = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, bool], tuple[Tensor, Tensor | None]]
+NormGradients = tuple[Tensor, Tensor | None, Tensor, Tensor]
+NormBackward = Callable[[Tensor, Tensor, Tensor | None, Tensor, Norm, bool], NormGradients]
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """The functions of one kind of neuron.
+    """The functions of one kind of neuron over T steps.
 
-    ``forward(x, scale, shift, residual) -> (spikes, code, slopes | None)``;
+    ``forward(x, scale, shift, residual) -> (spikes, code, slopes | None)``; without a norm scale and shift are None;
     ``infer(x, scale, shift, residual) -> spikes``;
-    ``backward(grad, code, slopes, x, mean, invstd) -> (dX, sum dX, sum dX xhat)``, the sums over T and R: ``(C,)``;
-    ``norm_backward(dX, x, a, b, c) -> a dX + b x + c``, a batch norm's gradient (a, b, c hold the sums).
+    ``currents(grad, code, slopes) -> dX``, all in the type of ``grad``;
+    ``norm(grad, code, slopes, x, norm, residual) -> (dx, dX if residual, dweight, dbias)``, dx of the shape of x.
     """
 
     forward: Forward
     infer: Infer
-    backward: Backward
-    norm_backward: NormBackward
+    currents: Currents
+    norm: NormBackward
 
 
 @cache
-def kernels(neuron: Neuron, time_steps: int, compiled: bool) -> Kernels:
-    """The functions for ``neuron`` over T steps; compiled once per process where asked, then shared by every layer."""
-    forward, infer = _forward(neuron)
-    plain = (forward, infer, _backward(neuron), _norm_backward)
-    # Sizes are dynamic, so layers of all shapes share one kernel; T and dtype each make their own.
-    return Kernels(*(map(_compiled, plain) if compiled else plain))
+def kernels(neuron: Neuron, time_steps: int, compiled: bool, dtype: torch.dtype = torch.float32) -> Kernels:
+    """The functions for ``neuron`` over T steps; compiled once per process where asked, then shared by every layer.
+
+    Sizes are dynamic, so layers of all shapes share one compilation; each ``dtype`` of maps has its own.
+    """
+    plain = (*_forward(neuron, time_steps), *_backward(neuron, time_steps))
+    forward, infer, currents, sums, gradients = map(_compiled, plain) if compiled else plain
+    return Kernels(forward, infer, currents, _norm_backward(sums, gradients))
 
 
 def _compiled(function: Any) -> Any:
-    """torch.compile counts recompilations by code object, so each neuron and T gets one of its own."""
+    """torch.compile counts recompilations by code object, so each neuron, T and dtype gets one of its own."""
     own = FunctionType(function.__code__.replace(), globals(), function.__name__, None, function.__closure__)
     return torch.compile(own, dynamic=True)
 
 
-def _wide(x: Tensor) -> Tensor:
+def wide(x: Tensor) -> Tensor:
     """Half-precision values as float32: potentials and sums are never kept in less."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-def _forward(neuron: Neuron) -> tuple[Forward, Infer]:
+def step_of(x: Tensor, t: int) -> Tensor:
+    """``x[t]`` of (T, ...), or the one step that (1, ...) has."""
+    return x[0] if x.shape[0] == 1 else x[t]
+
+
+def _forward(neuron: Neuron, time_steps: int) -> tuple[Forward, Infer]:
     v, decay, hard = neuron.v_threshold, neuron.decay, neuron.reset == "hard"
     packed, slope = neuron.surrogate == "rectangle", SURROGATES[neuron.surrogate]
 
-    def potentials(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-        """(U[t], fired[t]) of every step, each (R, C)."""
+    def potentials(
+        x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """(U[t], F[t]) of every step, each (R, C). Products with 0 and 1 compile to less than choices do."""
         found: list[tuple[Tensor, Tensor]] = []
-        for t in range(x.shape[0]):
-            u = _wide(x[t]) * scale + shift
+        for t in range(time_steps):
+            u = wide(step_of(x, t))
+            if scale is not None and shift is not None:
+                u = u * scale + shift
             if residual is not None:
-                u = u + _wide(residual[t])
+                u = u + wide(residual[t])
             if found:
                 before, fired = found[-1]
-                u = u + decay * (torch.where(fired, 0.0, before) if hard else before - v * fired.to(before.dtype))
-            found.append((u, u > v))
+                u = u + decay * (before - before * fired if hard else before - v * fired)
+            found.append((u, (u > v).to(u.dtype)))
         return found
 
-    def infer(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None) -> Tensor:
+    def infer(x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None) -> Tensor:
         return torch.stack([fired.to(x.dtype) for _, fired in potentials(x, scale, shift, residual)])
 
-    def forward(x: Tensor, scale: Tensor, shift: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    def forward(
+        x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         found = potentials(x, scale, shift, residual)
         spikes = torch.stack([fired.to(x.dtype) for _, fired in found])
         codes = []
-        for first in range(0, len(found), STEPS_PER_BYTE):
-            code = torch.zeros_like(found[0][1], dtype=torch.int32)
+        for first in range(0, time_steps, STEPS_PER_BYTE):
+            code = torch.zeros_like(found[0][0])
             for place, (u, fired) in enumerate(found[first : first + STEPS_PER_BYTE]):
-                inside = (u - v).abs() < neuron.width
-                code = code | (fired.to(torch.int32) + 2 * inside.to(torch.int32)) << (2 * place)
+                inside = ((u - v).abs() < neuron.width).to(u.dtype)
+                code = code + (fired + 2 * inside) * 4**place
             codes.append(code.to(torch.uint8))
         slopes = None if packed else torch.stack([slope(u - v, neuron.width).to(x.dtype) for u, _ in found])
         return spikes, torch.stack(codes), slopes
@@ -107,28 +140,86 @@ def _forward(neuron: Neuron) -> tuple[Forward, Infer]:
     return forward, infer
 
 
-def _backward(neuron: Neuron) -> Backward:
+def _backward(neuron: Neuron, time_steps: int) -> tuple[Currents, Sums, Gradients]:
     decay, hard, height = neuron.decay, neuron.reset == "hard", 1 / (2 * neuron.width)
 
-    def backward(
-        grad: Tensor, code: Tensor, slopes: Tensor | None, x: Tensor, mean: Tensor, invstd: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def steps(grad: Tensor, code: Tensor, slopes: Tensor | None) -> list[Tensor]:
+        """dX[t], from the last step to the first. Codes are taken apart as numbers: integers compile to slow C++."""
         found: list[Tensor] = []
-        for t in reversed(range(grad.shape[0])):
-            bits = code[t // STEPS_PER_BYTE].to(torch.int32) >> (2 * (t % STEPS_PER_BYTE))
-            du = _wide(grad[t])
-            du = torch.where((bits & 2) > 0, du * height, 0.0) if slopes is None else du * _wide(slopes[t])
+        rest = [wide_code(byte, grad) for byte in code]
+        for t in reversed(range(time_steps)):
+            byte, place = divmod(t, STEPS_PER_BYTE)
+            bits = torch.floor(rest[byte] * 4.0**-place)
+            rest[byte] = rest[byte] - bits * 4**place
+            inside = torch.floor(bits * 0.5)
+            du = wide(grad[t]) * (inside * height if slopes is None else wide(slopes[t]))
             if found:
-                du = du + decay * (torch.where((bits & 1) > 0, 0.0, found[-1]) if hard else found[-1])
+                du = du + decay * (found[-1] - found[-1] * (bits - 2 * inside) if hard else found[-1])
             found.append(du)
-        dx = torch.stack(found[::-1])
-        return dx.to(x.dtype), dx.sum((0, 1)), (dx * ((_wide(x) - mean) * invstd)).sum((0, 1))
+        return found
 
-    return backward
+    def currents(grad: Tensor, code: Tensor, slopes: Tensor | None) -> Tensor:
+        return torch.stack([du.to(grad.dtype) for du in reversed(steps(grad, code, slopes))])
+
+    def sums(grad: Tensor, code: Tensor, slopes: Tensor | None, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        found = steps(grad, code, slopes)
+        total, dotted = found[-1], found[-1] * (wide(x[0]) - mean)
+        for t, du in enumerate(found[-2::-1], start=1):
+            total, dotted = total + du, dotted + du * (wide(step_of(x, t)) - mean)
+        return total.sum(1).sum(0), dotted.sum(1).sum(0)
+
+    def gradients(
+        grad: Tensor, code: Tensor, slopes: Tensor | None, x: Tensor, a: Tensor, b: Tensor, c: Tensor, residual: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        found = steps(grad, code, slopes)[::-1]
+        kept = torch.stack([du.to(grad.dtype) for du in found]) if residual else None
+        if x.shape[0] == 1:
+            total = found[0]
+            for du in found[1:]:
+                total = total + du
+            found = [total]
+        return torch.stack([(du * a + wide(x[t]) * b + c).to(x.dtype) for t, du in enumerate(found)]), kept
+
+    return currents, sums, gradients
 
 
-def _norm_backward(grad: Tensor, x: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    return (_wide(grad) * a + _wide(x) * b + c).to(x.dtype)
+def wide_code(byte: Tensor, grad: Tensor) -> Tensor:
+    return byte.to(torch.float64 if grad.dtype == torch.float64 else torch.float32)
+
+
+def _norm_backward(sums: Sums, gradients: Gradients) -> NormBackward:
+    """With dX the gradient after the norm, N = R or T R the values it saw a channel, xhat = (x - mean) invstd and
+    g = weight invstd: dx = g (dX - sum dX / N - xhat sum(dX xhat) / N) in training, g dX in evaluation;
+    dweight = sum(dX xhat), dbias = sum dX; where several processes share the batch, N and the sums in dx are over all of
+    them. The neuron's steps back are taken twice, which is cheaper than keeping dX.
+    """
+
+    def norm_backward(
+        grad: Tensor, code: Tensor, slopes: Tensor | None, x: Tensor, norm: Norm, residual: bool
+    ) -> NormGradients:
+        rows = rows_per_sum(x.shape[1])
+        blocks = [None if each is None else each.unflatten(1, (-1, rows)) for each in (grad, code, slopes, x)]
+        sum_dx, dotted = sums(*blocks, norm.mean)  # type: ignore[arg-type,call-arg]
+        sum_dx_xhat = dotted * norm.invstd
+        dx, kept = gradients(grad, code, slopes, x, *input_factors(norm, x, sum_dx, sum_dx_xhat), residual)
+        return dx, kept, sum_dx_xhat, sum_dx
+
+    return norm_backward
+
+
+def input_factors(norm: Norm, x: Tensor, sum_dx: Tensor, sum_dx_xhat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """a, b and c (C,) of a batch norm's gradient ``dx = a dX + b x + c``; x is (T, R, C) or (1, R, C)."""
+    a = norm.weight * norm.invstd
+    if not norm.training:
+        return a, torch.zeros_like(a), torch.zeros_like(a)
+    n, every_dx, every_dx_xhat = everyones(norm.world, x.shape[0] * x.shape[1], sum_dx, sum_dx_xhat)
+    b = -a * norm.invstd * every_dx_xhat / n
+    return a, b, -a * every_dx / n - b * norm.mean
+
+
+def rows_per_sum(rows: int) -> int:
+    """The largest divisor of ``rows`` up to ROWS_PER_SUM."""
+    return next((size for size in range(ROWS_PER_SUM, 1, -1) if rows % size == 0), 1)
 
 
 def can_compile(device: torch.device) -> bool:

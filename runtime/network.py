@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from idsnn_convert.runtime.chunks import chunked
 from idsnn_convert.runtime.encoders import ENCODERS, Encoder
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.fused import NormNeuron
+from idsnn_convert.runtime.fused import FusedNeuron
 from idsnn_convert.runtime.fusion import Fusion, fusions
 from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.neurons import SpikingNeuron
@@ -61,7 +61,9 @@ def computed(node: Node, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]
     return result
 
 
-def _assemble(graph: Graph, time_free: frozenset[str], fused: Mapping[str, Fusion], taps: Sequence[str] = ()) -> fx.GraphModule:
+def _assemble(
+    graph: Graph, time_free: frozenset[str], fused: Mapping[str, Fusion], taps: Sequence[str] = (), compiled: bool = False
+) -> fx.GraphModule:
     """Places the modules and writes the calls; what has no time axis is repeated before it meets what has."""
     root = nn.Module()
     calls = fx.Graph()
@@ -93,9 +95,9 @@ def _assemble(graph: Graph, time_free: frozenset[str], fused: Mapping[str, Fusio
             module.repeats = node.inputs[0] in time_free
         if fusion := fused.get(node.name):
             target = f"{node.name}__fused"
-            norm = root.get_submodule(fusion.norm)
-            _place(root, target, NormNeuron(norm, module))  # type: ignore[arg-type]
-            source = values[fusion.source] if fusion.norm in time_free else timed(fusion.source)
+            norm = None if fusion.norm is None else root.get_submodule(fusion.norm)
+            _place(root, target, FusedNeuron(module, norm, compiled))  # type: ignore[arg-type]
+            source = values[fusion.source] if node.inputs[0] in time_free else timed(fusion.source)
             args = [source] if fusion.residual is None else [source, timed(fusion.residual)]
             values[node.name] = calls.call_module(target, tuple(args))
         elif node.name not in absorbed:
@@ -159,8 +161,10 @@ class SpikingNetwork(nn.Module):
         time_chunk: run so many time steps at a time to save memory, see :mod:`idsnn_convert.runtime.chunks`; all at once
             if None. Not with ``compiled``, whose kernels keep the potentials to themselves.
 
-    With ``compiled``, batch norm, residual add and neuron run as one kernel made by torch.compile at the first call
-    (seconds, once per machine); :func:`idsnn_convert.runtime.kernels.can_compile` says whether it can be.
+    Batch norm, residual add and neuron run as one layer (:mod:`idsnn_convert.runtime.fusion`): in PyTorch's own operators,
+    or, with ``compiled``, as kernels made by torch.compile at the first call (seconds, once per machine);
+    :func:`idsnn_convert.runtime.kernels.can_compile` says whether they can be. Without ``fused`` every layer runs on
+    its own: the reference, to which the others are equal up to rounding.
     """
 
     def __init__(
@@ -173,6 +177,7 @@ class SpikingNetwork(nn.Module):
         compiled: bool = False,
         readout: Readout | None = None,
         taps: Sequence[str] = (),
+        fused: bool = True,
     ) -> None:
         super().__init__()
         check(graph)
@@ -183,9 +188,9 @@ class SpikingNetwork(nn.Module):
         self.encoder: Encoder = ENCODERS[encoder].make()
         with torch.device("meta"):
             time_free = time_free_nodes(graph, encoder)
-            found = fusions(graph, time_free) if compiled else {}
-            fused = {name: fusion for name, fusion in found.items() if not set(fusion.absorbed) & set(taps)}
-            body = _assemble(graph, time_free, fused, self.taps)
+            found = fusions(graph, time_free) if fused else {}
+            kept = {name: fusion for name, fusion in found.items() if not set(fusion.absorbed) & set(taps)}
+            body = _assemble(graph, time_free, kept, self.taps, compiled)
         self.body = _filled(body, tensors, device)
         self.time_steps = time_steps
         self.time_chunk: int | None = None
@@ -207,6 +212,12 @@ class SpikingNetwork(nn.Module):
     def _lasting(self) -> list[SpikingNeuron | Repeat]:
         """The modules that know how many steps a forward takes."""
         return [module for module in self.body.modules() if isinstance(module, SpikingNeuron | Repeat)]
+
+    def layer(self, name: str) -> nn.Module:
+        """The module whose result is the value of the graph's node ``name``, to hook into; a node that is fused into the
+        neuron behind it has none."""
+        modules: dict[str, nn.Module] = dict(self.body.named_modules())
+        return modules.get(f"{name}__fused") or modules[name]
 
     def forward(self, images: Tensor, maps: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Logits (T, B, K); with ``maps`` also the mean over time (B, C, H, W) of each node in ``taps``."""

@@ -147,7 +147,7 @@ class _Counting:
 
 @torch.inference_mode()
 def count(network: SpikingNetwork, batches: Iterable[Batch], progress: Callable[[int], None] = lambda done: None) -> Work:
-    """The work of ``network``, which must not be compiled, on normalised images (B, C, H, W) with labels (B,).
+    """The work of ``network`` on normalised images (B, C, H, W) with labels (B,).
 
     Args:
         progress: called with the images done so far.
@@ -163,7 +163,7 @@ def count(network: SpikingNetwork, batches: Iterable[Batch], progress: Callable[
         handles.append(network.body.get_submodule(node.name).register_forward_hook(counting.layer(node)))
     for node in graph.of("neuron"):
         counting.neurons[node.name] = _Tally(torch.zeros(steps, dtype=torch.float64))
-        handles.append(network.body.get_submodule(node.name).register_forward_hook(counting.neuron(node)))
+        handles.append(network.layer(node.name).register_forward_hook(counting.neuron(node)))
     images, hits = 0, torch.zeros(steps, dtype=torch.int64)
     try:
         for x, labels in batches:

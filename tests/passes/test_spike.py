@@ -5,7 +5,7 @@ import torch
 
 from idsnn_convert.passes.spike import spike
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.fused import NormNeuron
+from idsnn_convert.runtime.fused import FusedNeuron
 from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.neurons import Neuron
@@ -98,16 +98,14 @@ def test_each_kind_of_block_by_hand(residual: str, branch: tuple[float, float], 
     assert scalar(residual, branch) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(("residual", "count"), [("plain", 13), ("sew-add", 14), ("sew-and", 14), ("sew-iand", 14), ("ms", 7)])
+@pytest.mark.parametrize(("residual", "count"), [("plain", 13), ("sew-add", 14), ("sew-and", 14), ("sew-iand", 14), ("ms", 13)])
 def test_fused_kernels_leave_every_kind_of_block_as_it_is(residual: str, count: int) -> None:
-    """The stem's, two of each of six blocks, SEW's projection's; ``ms``: one a block, and that behind the last sum."""
+    """The stem's, two of each of six blocks, SEW's projection's; ``ms``: behind a norm or on its own."""
     made = network(spec(residual=residual, after_add=AFTER.get(residual, "none")))
     graph = spike(made.graph, Neuron())
-    plain, fused = (SpikingNetwork(graph, made.tensors, 3, compiled=compiled) for compiled in (False, True))
-    layers = [layer for layer in fused.modules() if isinstance(layer, NormNeuron)]
+    plain, fused = (SpikingNetwork(graph, made.tensors, 3, fused=fuse) for fuse in (False, True))
+    layers = [layer for layer in fused.modules() if isinstance(layer, FusedNeuron)]
     assert len(layers) == count
-    for layer in layers:
-        layer.compiled = False  # the same functions without the compiler
     images = torch.randn(2, 3, 8, 8)
     for mode in (True, False):
         torch.testing.assert_close(fused.train(mode)(images), plain.train(mode)(images))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idsnn_convert.runtime.fused import NormNeuron
+from idsnn_convert.runtime.fused import FusedNeuron
 from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.neurons import Neuron, SpikingNeuron
 from idsnn_convert.runtime.surrogates import SURROGATES
@@ -37,7 +37,7 @@ def compare(neuron: Neuron, steps: int, shape: tuple[int, ...], *, training: boo
     for fuse in (False, True):
         norm, layer = norm_of(shape[1], training, torch.float64), SpikingNeuron(neuron, steps)
         inputs = [x.clone().requires_grad_(), *([added.clone().requires_grad_()] if residual else [])]
-        spikes = NormNeuron(norm, layer, compiled)(*inputs) if fuse else layer(norm(inputs[0]) + sum(inputs[1:]))
+        spikes = FusedNeuron(layer, norm, compiled)(*inputs) if fuse else layer(norm(inputs[0]) + sum(inputs[1:]))
         grads = torch.autograd.grad((spikes * seen).sum(), [*inputs, norm.weight, norm.bias])
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -68,7 +68,7 @@ def test_compiled_equals_the_layers_one_by_one(training: bool) -> None:
 def test_memory_that_is_not_channels_last_gives_the_same() -> None:
     norm, layer = norm_of(3, False, torch.float32), SpikingNeuron(Neuron(), 2)
     x = torch.randn(4, 3, 5, 5)
-    fused = NormNeuron(norm, layer, compiled=False)
+    fused = FusedNeuron(layer, norm, compiled=False)
     assert torch.equal(fused(x), fused(x.contiguous(memory_format=torch.channels_last)))
     assert fused(x).is_contiguous(memory_format=torch.channels_last)
 
@@ -76,7 +76,7 @@ def test_memory_that_is_not_channels_last_gives_the_same() -> None:
 def test_half_precision_keeps_its_type_and_float32_potentials() -> None:
     norm, layer = norm_of(3, True, torch.float32), SpikingNeuron(Neuron(), 2)
     x = torch.randn(4, 3, 5, 5).bfloat16().requires_grad_()
-    spikes = NormNeuron(norm, layer, compiled=False)(x)
+    spikes = FusedNeuron(layer, norm, compiled=False)(x)
     spikes.sum().backward()
     assert spikes.dtype == torch.bfloat16
     assert x.grad is not None
@@ -93,7 +93,7 @@ def test_an_input_without_time_axis_equals_its_repetition(training: bool) -> Non
     for fuse in (False, True):
         norm, layer = norm_of(5, training, torch.float64), SpikingNeuron(Neuron(), 4, repeats=True)
         image = x.clone().requires_grad_()
-        spikes = NormNeuron(norm, layer, compiled=False)(image) if fuse else layer(norm(image))
+        spikes = FusedNeuron(layer, norm, compiled=False)(image) if fuse else layer(norm(image))
         assert norm.running_var is not None
         results.append(
             [spikes.detach(), *torch.autograd.grad((spikes * seen).sum(), [image, norm.weight, norm.bias]), norm.running_var]
@@ -106,12 +106,12 @@ def test_without_gradient_nothing_but_the_spikes_is_made() -> None:
     norm, layer = norm_of(3, False, torch.float32), SpikingNeuron(Neuron(), 2)
     x = torch.randn(4, 3, 5, 5)
     with torch.no_grad():
-        spikes = NormNeuron(norm, layer, compiled=False)(x)
+        spikes = FusedNeuron(layer, norm, compiled=False)(x)
     assert not spikes.requires_grad
     assert torch.equal(spikes, layer(norm(x)))
 
 
 def test_the_borrowed_layers_are_not_registered() -> None:
-    module = NormNeuron(norm_of(3, True, torch.float32), SpikingNeuron(Neuron(), 2))
+    module = FusedNeuron(SpikingNeuron(Neuron(), 2), norm_of(3, True, torch.float32))
     assert not list(module.parameters())
     assert not module.state_dict()

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from idsnn_convert.runtime.kernels import STEPS_PER_BYTE, can_compile, kernels
+from idsnn_convert.runtime.kernels import STEPS_PER_BYTE, Norm, can_compile, kernels, rows_per_sum
 from idsnn_convert.runtime.neurons import Neuron, multi_step
 
 
@@ -29,14 +30,28 @@ def test_spikes_equal_the_neuron_on_scaled_and_shifted_currents() -> None:
     assert torch.equal(own.forward(x, scale, shift, added)[0], wanted)
 
 
-def test_backward_sums_are_those_of_a_batch_norm() -> None:
+@pytest.mark.parametrize("training", [False, True])
+def test_norm_gradients_are_those_of_autograd(training: bool) -> None:
     x, grad = torch.randn(4, 6, 3, dtype=torch.float64), torch.randn(4, 6, 3, dtype=torch.float64)
-    mean, invstd = torch.randn(3, dtype=torch.float64), torch.rand(3, dtype=torch.float64)
-    own = kernels(Neuron(), 4, False)
-    _, code, slopes = own.forward(x, torch.ones(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), None)
-    dx, total, dotted = own.backward(grad, code, slopes, x, mean, invstd)
-    torch.testing.assert_close(total, dx.sum((0, 1)))
-    torch.testing.assert_close(dotted, (dx * (x - mean) * invstd).sum((0, 1)))
+    weight = (torch.rand(3, dtype=torch.float64) + 0.5).requires_grad_()
+    bias = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    mean, variance = x.mean((0, 1)), x.var((0, 1), correction=0)
+    x.requires_grad_()
+    running = (None if training else mean.clone(), None if training else variance.clone())
+    normed = F.batch_norm(x.flatten(0, 1), running[0], running[1], weight, bias, training, eps=1e-30).view_as(x)
+    wanted = torch.autograd.grad(multi_step(normed, Neuron()), [x, weight, bias], grad)
+    own, x = kernels(Neuron(), 4, False), x.detach()
+    norm = Norm(weight.detach(), mean, variance.rsqrt(), training)
+    scale = norm.weight * norm.invstd
+    _, code, slopes = own.forward(x, scale, -mean * scale, None)
+    dx, dresidual, dweight, dbias = own.norm(grad, code, slopes, x, norm, True)
+    torch.testing.assert_close((dx, dweight, dbias), wanted)
+    torch.testing.assert_close(dresidual, own.currents(grad, code, slopes))
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(128, 64), (147, 49), (67, 1), (1, 1), (32, 32)])
+def test_rows_are_summed_in_equal_parts(rows: int, expected: int) -> None:
+    assert rows_per_sum(rows) == expected
 
 
 def test_the_same_neuron_and_steps_share_their_functions() -> None:

@@ -52,11 +52,12 @@ def test_equals_every_layer_at_every_step(tiny_spiking_graph: Graph) -> None:
     torch.testing.assert_close(logits, step_by_step(tiny_spiking_graph, tensors, images, 4), rtol=1e-4, atol=1e-5)
 
 
-@needs_compiler
-def test_compiled_equals_plain_in_training_and_evaluation(tiny_spiking_graph: Graph) -> None:
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_compiler)])
+def test_fused_equals_layer_by_layer_in_training_and_evaluation(tiny_spiking_graph: Graph, compiled: bool) -> None:
     tensors = random_tensors(tiny_spiking_graph)
     images = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    plain, fused = (SpikingNetwork(tiny_spiking_graph, tensors, 4, compiled=c) for c in (False, True))
+    plain = SpikingNetwork(tiny_spiking_graph, tensors, 4, fused=False)
+    fused = SpikingNetwork(tiny_spiking_graph, tensors, 4, compiled=compiled)
     assert sum("__fused" in name for name, _ in fused.body.named_modules()) == 5  # the stem's too, whose input has no time axis
     assert list(fused.tensors()) == list(plain.tensors())
     for training in (True, False):

@@ -78,7 +78,7 @@ def test_a_linear_layers_operations_are_counted_to_the_unit() -> None:
 def test_a_whole_network_equals_a_count_of_every_layer_and_step() -> None:
     net, seen = network(), {}
     for node in GRAPH.of("conv2d"):
-        net.body.get_submodule(node.name).register_forward_hook(
+        net.layer(node.name).register_forward_hook(
             lambda module, inputs, output, name=node.name: seen.update({name: (module, inputs[0])})
         )
     with torch.no_grad():
@@ -116,9 +116,7 @@ def test_what_is_the_same_at_every_step_says_so_and_counts_at_each() -> None:
 def test_spikes_are_counted_for_every_neuron() -> None:
     net, spikes = network(), {}
     for node in GRAPH.of("neuron"):
-        net.body.get_submodule(node.name).register_forward_hook(
-            lambda module, inputs, output, name=node.name: spikes.update({name: output})
-        )
+        net.layer(node.name).register_forward_hook(lambda module, inputs, output, name=node.name: spikes.update({name: output}))
     with torch.no_grad():
         net(IMAGES)
     for neuron in counted().neurons:

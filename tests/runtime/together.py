@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from idsnn_convert.runtime.batch_norm import BatchNorm2d, synchronise
 from idsnn_convert.runtime.distributed import World, joined
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.fused import NormNeuron
+from idsnn_convert.runtime.fused import FusedNeuron
 from idsnn_convert.runtime.neurons import Neuron, SpikingNeuron
 from idsnn_convert.runtime.stop import Interrupted
 from tests.runtime import toy
@@ -96,7 +96,7 @@ class Fused(nn.Module):
     def __init__(self, norm: BatchNorm2d) -> None:
         super().__init__()
         self.norm, self.neuron = norm, SpikingNeuron(Neuron(), 2)
-        self.both = NormNeuron(self.norm, self.neuron, compiled=False)
+        self.both = FusedNeuron(self.neuron, self.norm, compiled=False)
 
     def forward(self, x: Tensor) -> Tensor:
         spikes: Tensor = self.both(x)

@@ -78,7 +78,7 @@ def _layers(exported: Exported, images: Tensor) -> Stage:
     """Each node alone, on what the runtime gives it."""
     checkpoint = exported.checkpoint
     graph, tensors = fold(checkpoint.graph, checkpoint.tensors) if exported.folded else (checkpoint.graph, checkpoint.tensors)
-    network = SpikingNetwork(graph, tensors, exported.time_steps, checkpoint.encoder).eval()
+    network = SpikingNetwork(graph, tensors, exported.time_steps, checkpoint.encoder, fused=False).eval()
     subject = Subject(graph, tensors, exported.time_steps, checkpoint.encoder, exported.opset)
     found: dict[str, tuple[float, int]] = {}
 
@@ -153,7 +153,7 @@ def on_images(exported: Exported, batches: Iterable[tuple[Tensor, Tensor]]) -> S
         batches: images (B, C, H, W), normalised, and labels (B,).
     """
     checkpoint, steps = exported.checkpoint, exported.time_steps
-    network = SpikingNetwork(checkpoint.graph, checkpoint.tensors, steps, checkpoint.encoder).eval()
+    network = SpikingNetwork(checkpoint.graph, checkpoint.tensors, steps, checkpoint.encoder, fused=False).eval()
     running = Running(exported.model, exported.form, checkpoint.graph)
     count = ours = theirs = same = 0
     with torch.inference_mode():
@@ -174,7 +174,7 @@ def on_images(exported: Exported, batches: Iterable[tuple[Tensor, Tensor]]) -> S
 
 def _run(checkpoint: Checkpoint, images: Tensor, steps: int) -> tuple[Array, dict[str, Array]]:
     """The runtime's logits (T, B, K) and every neuron's spikes (T*B, ...)."""
-    network = SpikingNetwork(checkpoint.graph, checkpoint.tensors, steps, checkpoint.encoder).eval()
+    network = SpikingNetwork(checkpoint.graph, checkpoint.tensors, steps, checkpoint.encoder, fused=False).eval()
     spikes: dict[str, Array] = {}
 
     def kept(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
