@@ -260,7 +260,7 @@ def train_file(
         told("kernels: neurons that learn their decay or threshold run on their own, in plain PyTorch")
     loss = settings.loss
     taps = read_taps(start.mapping, start.graph, taught.graph, loss.tap) if taught is not None and loss.tap_weight else ()
-    network = runtime.network(start, compiled=fuse, taps=[tap.student for tap in taps])
+    network = runtime.network(start, compiled=fuse, taps=[tap.student for tap in taps], pack_spikes=settings.run.pack_spikes)
     with joined(where) as world:
         if world.size > 1:
             told(f"{world.size} processes share each batch of {settings.run.batch_size} images")

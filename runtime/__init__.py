@@ -20,7 +20,7 @@ def load(
 
     Args:
         time_steps: T to run with; the checkpoint's own by default.
-        compiled: run on fused kernels, see :class:`SpikingNetwork`.
+        compiled: run on compiled kernels, see :class:`SpikingNetwork`.
 
     Raises:
         UserError: see :func:`idsnn_convert.runtime.checkpoint.read`.
@@ -35,8 +35,10 @@ def network(
     device: torch.device | str = "cpu",
     compiled: bool = False,
     taps: Sequence[str] = (),
+    pack_spikes: bool = False,
 ) -> SpikingNetwork:
-    """The spiking network that a checkpoint describes; ``taps`` are nodes whose maps it can give too."""
+    """The spiking network that a checkpoint describes; ``taps`` are nodes whose maps it can give too, ``pack_spikes``
+    trains it in less memory."""
     steps = checkpoint.time_steps if time_steps is None else time_steps
     given = (checkpoint.graph, checkpoint.tensors, steps, checkpoint.encoder, device, compiled)
-    return SpikingNetwork(*given, readout=checkpoint.readout, taps=taps)
+    return SpikingNetwork(*given, readout=checkpoint.readout, taps=taps, pack_spikes=pack_spikes)

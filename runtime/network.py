@@ -18,6 +18,7 @@ from idsnn_convert.runtime.fusion import Fusion, fusions
 from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.neurons import SpikingNeuron
 from idsnn_convert.runtime.ops import OPS, check, tensor_shapes
+from idsnn_convert.runtime.packing import PackedConv2d, spiking
 from idsnn_convert.runtime.readout import Readout
 
 
@@ -62,7 +63,12 @@ def computed(node: Node, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]
 
 
 def _assemble(
-    graph: Graph, time_free: frozenset[str], fused: Mapping[str, Fusion], taps: Sequence[str] = (), compiled: bool = False
+    graph: Graph,
+    time_free: frozenset[str],
+    fused: Mapping[str, Fusion],
+    taps: Sequence[str] = (),
+    compiled: bool = False,
+    packed: frozenset[str] = frozenset(),
 ) -> fx.GraphModule:
     """Places the modules and writes the calls; what has no time axis is repeated before it meets what has."""
     root = nn.Module()
@@ -103,10 +109,14 @@ def _assemble(
         elif node.name not in absorbed:
             direct = node.op == "neuron" or node.name in time_free
             args = [values[name] if direct else timed(name) for name in node.inputs]
-            values[node.name] = calls.call_module(node.name, tuple(args))
+            target = node.name
+            if node.name in packed:
+                target = f"{node.name}__packed"
+                _place(root, target, PackedConv2d(module))  # type: ignore[arg-type]
+            values[node.name] = calls.call_module(target, tuple(args))
     calls.lint()
     body = fx.GraphModule(root, calls)
-    for name in fused.keys() | absorbed:  # only called modules were taken over; these own tensors and settings
+    for name in fused.keys() | absorbed | packed:  # only called modules were taken over; these own tensors and settings
         body.add_submodule(name, root.get_submodule(name))
     return body
 
@@ -164,7 +174,8 @@ class SpikingNetwork(nn.Module):
     Batch norm, residual add and neuron run as one layer (:mod:`idsnn_convert.runtime.fusion`): in PyTorch's own operators,
     or, with ``compiled``, as kernels made by torch.compile at the first call (seconds, once per machine);
     :func:`idsnn_convert.runtime.kernels.can_compile` says whether they can be. Without ``fused`` every layer runs on
-    its own: the reference, to which the others are equal up to rounding.
+    its own: the reference, to which the others are equal up to rounding. With ``pack_spikes`` convolutions keep the spikes
+    they were given as bits, see :mod:`idsnn_convert.runtime.packing`: less memory for some time.
     """
 
     def __init__(
@@ -178,6 +189,7 @@ class SpikingNetwork(nn.Module):
         readout: Readout | None = None,
         taps: Sequence[str] = (),
         fused: bool = True,
+        pack_spikes: bool = False,
     ) -> None:
         super().__init__()
         check(graph)
@@ -190,7 +202,7 @@ class SpikingNetwork(nn.Module):
             time_free = time_free_nodes(graph, encoder)
             found = fusions(graph, time_free) if fused else {}
             kept = {name: fusion for name, fusion in found.items() if not set(fusion.absorbed) & set(taps)}
-            body = _assemble(graph, time_free, kept, self.taps, compiled)
+            body = _assemble(graph, time_free, kept, self.taps, compiled, spiking(graph) if pack_spikes else frozenset())
         self.body = _filled(body, tensors, device)
         self.time_steps = time_steps
         self.time_chunk: int | None = None
@@ -214,10 +226,10 @@ class SpikingNetwork(nn.Module):
         return [module for module in self.body.modules() if isinstance(module, SpikingNeuron | Repeat)]
 
     def layer(self, name: str) -> nn.Module:
-        """The module whose result is the value of the graph's node ``name``, to hook into; a node that is fused into the
-        neuron behind it has none."""
+        """The module that gives the value of the graph's node ``name``, to hook into; a node that is fused into the neuron
+        behind it has none."""
         modules: dict[str, nn.Module] = dict(self.body.named_modules())
-        return modules.get(f"{name}__fused") or modules[name]
+        return modules.get(f"{name}__fused") or modules.get(f"{name}__packed") or modules[name]
 
     def forward(self, images: Tensor, maps: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Logits (T, B, K); with ``maps`` also the mean over time (B, C, H, W) of each node in ``taps``."""

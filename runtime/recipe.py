@@ -33,6 +33,8 @@ class Run(_Section):
     ``accumulate``: cut each batch in so many parts, one after the other, for less memory; batch norm sees one at a time.
     ``time_chunk``: run so many time steps at a time, for less memory at large T and one more forward; 0 runs all at
     once. Batch norm sees one chunk at a time, see :mod:`idsnn_convert.runtime.chunks`.
+    ``pack_spikes``: keep spikes for the backward as bits, for less memory and some time, see
+    :mod:`idsnn_convert.runtime.packing`; the result is the same.
     ``ema_decay``: keep a moving average of the weights beside them, see :mod:`idsnn_convert.runtime.ema`; 0 keeps none.
     ``save_minutes``: how often, besides after each epoch, what a run needs to be resumed is written.
     ``recalibrate_batches``: measure batch norm statistics anew over so many training batches before each evaluation,
@@ -43,6 +45,7 @@ class Run(_Section):
     batch_size: Count = 64
     accumulate: Count = 1
     time_chunk: Annotated[int, Field(ge=0)] = 0
+    pack_spikes: bool = False
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     ema_decay: Share = 0.0
     channels_last: bool = True

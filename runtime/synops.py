@@ -160,7 +160,7 @@ def count(network: SpikingNetwork, batches: Iterable[Batch], progress: Callable[
     handles = []
     for node in graph.of("conv2d", "linear"):
         counting.layers[node.name] = _Tally(torch.zeros(steps, dtype=torch.float64))
-        handles.append(network.body.get_submodule(node.name).register_forward_hook(counting.layer(node)))
+        handles.append(network.layer(node.name).register_forward_hook(counting.layer(node)))
     for node in graph.of("neuron"):
         counting.neurons[node.name] = _Tally(torch.zeros(steps, dtype=torch.float64))
         handles.append(network.layer(node.name).register_forward_hook(counting.neuron(node)))

@@ -60,8 +60,10 @@ def command(file: Path, data: str, early_exit: float | None, details: bool, as_j
     from idsnn_convert.report.progress import counting, tell
     from idsnn_convert.report.terminal import print_evaluation
     from idsnn_convert.report.text import print_json
+    from idsnn_convert.runtime.allocator import keep_memory
     from idsnn_convert.runtime.details import DetailedEvaluation
 
+    keep_memory()
     asked: dict[str, Any] = {"early_exit": early_exit, "details": details, **choices}
     with counting("evaluating") as progress:
         found, chosen = evaluate_file(file, data, progress=progress, told=tell, **asked)

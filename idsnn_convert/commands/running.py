@@ -14,6 +14,7 @@ from idsnn_convert.report.progress import TrainingBar, tell
 from idsnn_convert.report.tensorboard import Board
 from idsnn_convert.report.terminal import print_training
 from idsnn_convert.report.text import print_json
+from idsnn_convert.runtime.allocator import keep_memory
 from idsnn_convert.runtime.distributed import leads
 from idsnn_convert.runtime.stop import Interrupted
 from idsnn_convert.runtime.trainer import Watcher
@@ -26,6 +27,7 @@ def run(train: Callable[[Watcher, Callable[[str], None]], Training], as_json: bo
 
     Of several processes that train together, one speaks.
     """
+    keep_memory()
     told = tell if leads() else lambda line: None
     try:
         with TrainingBar() as bar, nullcontext(bar) if board is None else Board(board, bar) as watcher:

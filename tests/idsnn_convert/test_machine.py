@@ -9,6 +9,7 @@ import torch
 
 from idsnn_convert import machine as facts_of
 from idsnn_convert.machine import OPTIONAL, machine
+from idsnn_convert.runtime.allocator import can_keep_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,6 +20,7 @@ def test_the_facts_are_plain_json_and_those_of_torch() -> None:
     assert (facts["torch"], facts["threads"]) == (torch.__version__, torch.get_num_threads())
     assert len(facts["gpus"]) == torch.cuda.device_count()
     assert facts["compiled_kernels"]["cpu"] == (facts["cxx_compiler"] is not None)
+    assert facts["keeps_memory"] == can_keep_memory()
     assert facts["cpus"] >= 1
 
 

@@ -26,6 +26,7 @@ MACHINE: dict[str, Any] = {
     "gpus": [],
     "cxx_compiler": None,
     "compiled_kernels": {"cpu": False, "cuda": False},
+    "keeps_memory": False,
     "packages": {"timm": "1.0"},
     "warnings": ["PyTorch uses 4 threads on 2 processors: set OMP_NUM_THREADS=2"],
 }
@@ -115,8 +116,10 @@ def test_a_machine_with_much(capsys: pytest.CaptureFixture[str]) -> None:
     gpus = [{"name": "H200", "memory_gib": 139.8}]
     kernels = {"cpu": True, "cuda": True}
     packages = dict.fromkeys(OPTIONAL, "1.2.3")
-    print_machine({**MACHINE, "gpus": gpus, "compiled_kernels": kernels, "cxx_compiler": "g++", "packages": packages})
+    facts = {"gpus": gpus, "compiled_kernels": kernels, "cxx_compiler": "g++", "keeps_memory": True, "packages": packages}
+    print_machine({**MACHINE, **facts})
     out = unwrapped(capsys.readouterr().out)
     assert "GPUs H200 (139.8 GiB)" in out
+    assert "freed memory is kept for reuse" in out
     assert "compiled on CPU and CUDA; C++ compiler: g++" in out
     assert "timm 1.2.3" in out

@@ -1,0 +1,88 @@
+"""Convolutions that keep their input for the backward as one bit a value, where that input is spikes.
+
+A convolution's weight gradient needs the input again. Spikes are 0 or 1, so 32 of them fit where one float32 lies; what
+is kept for the backward of a spiking network about halves. They are unpacked when the gradient is taken: slower.
+
+Contract: exact, to the bit, for inputs of 0 and 1; :func:`spiking` says which those are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idsnn_convert.runtime.graph import Graph
+
+BITS = 8
+
+
+class _PackedConv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, settings: tuple[Any, ...]) -> Tensor:
+        half = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else weight.dtype
+        ctx.save_for_backward(packed(x), weight, bias)
+        ctx.settings, ctx.shape, ctx.half = settings, x.shape, half
+        return torch.convolution(x.to(half), weight.to(half), None if bias is None else bias.to(half), *settings)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        code, weight, bias = ctx.saved_tensors
+        x = unpacked(code, ctx.shape, ctx.half)
+        needs = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], bias is not None and ctx.needs_input_grad[2]]
+        sizes = None if bias is None else list(bias.shape)
+        dx, dweight, dbias = torch.ops.aten.convolution_backward(grad, x, weight.to(ctx.half), sizes, *ctx.settings, needs)
+        wide = (None if each is None else each.to(weight.dtype) for each in (dweight, dbias))
+        return dx, *wide, None
+
+
+class PackedConv2d(nn.Module):
+    """``conv`` on spikes (T*B, C, H, W), which it keeps as bits. Borrows the layer, which stays where the network has it."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self._borrowed = (conv,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (conv,) = self._borrowed
+        if not torch.is_grad_enabled():
+            plain: Tensor = conv(x)
+            return plain
+        settings = (conv.stride, conv.padding, conv.dilation, False, (0, 0), conv.groups)
+        found: Tensor = _PackedConv.apply(x, conv.weight, conv.bias, settings)  # type: ignore[no-untyped-call]
+        return found
+
+
+def spiking(graph: Graph) -> frozenset[str]:
+    """Names of the convolutions whose input is a neuron's spikes as they are."""
+    return frozenset(conv.name for conv in graph.of("conv2d") if graph[conv.inputs[0]].op == "neuron")
+
+
+def packed(spikes: Tensor) -> Tensor:
+    """(N, C, H, W) of 0 and 1 -> uint8 (ceil(N C H W / 8),), in the order of channels-last memory."""
+    flat = spikes.detach().permute(0, 2, 3, 1).reshape(-1)
+    whole = flat.numel() // BITS * BITS
+    code = _folded(flat[:whole].to(torch.uint8).view(-1, BITS))
+    if whole == flat.numel():
+        return code
+    rest = flat.new_zeros(1, BITS, dtype=torch.uint8)
+    rest[0, : flat.numel() - whole] = flat[whole:].to(torch.uint8)
+    return torch.cat([code, _folded(rest)])
+
+
+def _folded(bits: Tensor) -> Tensor:
+    """(M, 8) bytes of 0 and 1 -> (M,) bytes of eight bits, eight bytes at a time as one integer."""
+    return (bits.view(torch.int64) * GATHER >> 56).view(-1).to(torch.uint8)
+
+
+GATHER = 0x0102040810204080
+"""Times this, byte i of a little-endian integer, 0 or 1, comes to bit 56 + i, and nothing else comes to the top byte."""
+
+
+def unpacked(code: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """What :func:`packed` took, channels-last."""
+    count, channels, height, width = shape
+    bits = (code[:, None] >> torch.arange(BITS, dtype=torch.uint8, device=code.device)).bitwise_and_(1)
+    flat = bits.view(-1)[: shape.numel()].to(dtype)
+    return flat.view(count, height, width, channels).permute(0, 3, 1, 2)
