@@ -33,9 +33,9 @@ CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time
 Step = Callable[[], object]
 
 
-def spiking_graph(arch: str, size: int = 32) -> Graph:
-    """The spiking network ``arch`` for CIFAR-like images (3, size, size)."""
-    return spike(build_target(arch, input_shape=(3, size, size), classes=CLASSES).graph, Neuron())
+def spiking_graph(arch: str, size: int = 32, width: float = 1.0) -> Graph:
+    """The spiking network ``arch`` for CIFAR-like images (3, size, size), its channels times ``width``."""
+    return spike(build_target(arch, input_shape=(3, size, size), classes=CLASSES, width=width).graph, Neuron())
 
 
 class Floor(nn.Module):
@@ -96,6 +96,12 @@ def training_step(network: nn.Module, images: Tensor, labels: Tensor, bf16: bool
     return step
 
 
+def images_and_labels(batch: int, size: int = 32) -> tuple[Tensor, Tensor]:
+    """Random images (batch, 3, size, size), channels-last, and labels."""
+    torch.manual_seed(0)
+    return _laid(torch.randn(batch, 3, size, size)), torch.randint(CLASSES, (batch,))
+
+
 def interleaved(steps: Mapping[str, Step], rounds: int, clock: str, warmups: int = 2) -> dict[str, list[float]]:
     """Seconds of each step in each of ``rounds``, all of them one after the other in every round."""
     now = CLOCKS[clock]
@@ -111,7 +117,7 @@ def interleaved(steps: Mapping[str, Step], rounds: int, clock: str, warmups: int
     return seconds
 
 
-def summary(seconds: Mapping[str, Sequence[float]], bases: Mapping[str, str] | Sequence[str]) -> dict[str, dict[str, Any]]:
+def summary(seconds: Mapping[str, Sequence[float]], bases: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Name -> median, fastest and slowest second, and its ratios to each base: median and range over the rounds.
 
     Ratios are taken within a round, where both met the same machine.
