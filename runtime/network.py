@@ -116,8 +116,10 @@ def _assemble(
             values[node.name] = calls.call_module(target, tuple(args))
     calls.lint()
     body = fx.GraphModule(root, calls)
-    for name in fused.keys() | absorbed | packed:  # only called modules were taken over; these own tensors and settings
-        body.add_submodule(name, root.get_submodule(name))
+    borrowed = fused.keys() | absorbed | packed  # only called modules were taken over; these own tensors and settings
+    for node in graph:  # in its order: that of the parameters must be the same in every process
+        if node.name in borrowed:
+            body.add_submodule(node.name, root.get_submodule(node.name))
     return body
 
 

@@ -71,6 +71,14 @@ def test_fused_equals_layer_by_layer_in_training_and_evaluation(tiny_spiking_gra
         torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
 
 
+def test_parameters_keep_the_graphs_order_in_every_process(tiny_spiking_graph: Graph) -> None:
+    """Fused layers' tensors come last, and in the graph's order, whatever the hash seed: processes add them up by it."""
+    network = SpikingNetwork(tiny_spiking_graph, random_tensors(tiny_spiking_graph), 2)
+    taken_in = [node.name for node in tiny_spiking_graph.of("batch_norm") if node.name != "layer2.0.downsample.1"]
+    found = [name for name, _ in network.body.named_modules() if name in taken_in]
+    assert [name for name in found if "." in name] == [name for name in taken_in if "." in name]
+
+
 def test_neurons_that_learn_get_gradients_and_are_saved(tmp_path: Path) -> None:
     graph = spiking(neuron=Neuron(surrogate="arctan", learn_decay=True, learn_threshold=True))
     tensors = fresh_tensors(graph, seed=0)
