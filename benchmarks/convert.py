@@ -4,7 +4,9 @@
 
 A ResNet-152 of random weights (242 MB) becomes a spiking ResNet-50, in this process, one thread. Interleaved with reading
 the teacher's file and writing as many bytes as the student's has; medians of RUNS (7). "tracing" is the time to build and
-trace both networks, which has nothing to do with the bytes. CPU seconds stand beside seconds, since the machine is shared.
+trace both networks, "verifying" that of running the teacher's module and its canonical graph side by side: neither has
+to do with the bytes. "command" is the whole command in a process of its own, beside one that imports torch. CPU seconds
+stand beside seconds, since the machine is shared.
 Memory is the growth of the process's peak over what it held before. Writes ``benchmarks/results/convert.json``.
 """
 
@@ -24,7 +26,8 @@ from pathlib import Path
 
 import torch
 
-from idsnn_convert.api import convert
+from idsnn_convert.api import convert, load_teacher
+from idsnn_convert.passes.equal import compare
 from idsnn_convert.passes.known import trace_known
 from idsnn_convert.passes.resnet.module import ResNet, initialise
 from idsnn_convert.passes.targets import target_spec
@@ -49,17 +52,24 @@ def measure(folder: Path, runs: int) -> None:
     convert(teacher, TARGET, student)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     size = teacher.stat().st_size, student.stat().st_size
+    loaded = load_teacher(teacher)
+    if loaded.reference is None:
+        raise SystemExit("the teacher has nothing to be held against")
+    command = [sys.executable, "-m", "idsnn_convert", "convert", str(teacher), "--target", TARGET, "-o", str(student)]
     work: dict[str, Callable[[], object]] = {
         "read_and_write": lambda: copied.write_bytes(teacher.read_bytes()[: size[1]]),
         "tracing": lambda: [traced(name) for name in (TEACHER, TARGET)],
+        "verifying": lambda: compare(loaded.graph, loaded.tensors, loaded.reference),
         "convert": lambda: convert(teacher, TARGET, student),
+        "command": lambda: subprocess.run(command, check=True, capture_output=True),
+        "import_torch": lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True),
     }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in work}
     for _ in range(runs):
         for name, run in work.items():
-            wall, cpu = time.perf_counter(), time.process_time()
+            wall, cpu = time.perf_counter(), cpu_seconds()
             run()
-            times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+            times[name].append((time.perf_counter() - wall, cpu_seconds() - cpu))
     medians = {
         name: {
             "seconds": round(statistics.median(wall for wall, _ in each), 3),
@@ -67,10 +77,12 @@ def measure(folder: Path, runs: int) -> None:
         }
         for name, each in times.items()
     }
-    ratios = {
-        key: round((medians["convert"][key] - medians["tracing"][key]) / medians["read_and_write"][key], 2)
-        for key in ("seconds", "cpu_seconds")
-    }
+    kinds = ("seconds", "cpu_seconds")
+
+    def ratio(what: str, less: tuple[str, ...], over: str) -> dict[str, float]:
+        left = {key: medians[what][key] - sum(medians[name][key] for name in less) for key in kinds}
+        return {key: round(left[key] / medians[over][key], 2) for key in kinds}
+
     facts = {
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -78,12 +90,20 @@ def measure(folder: Path, runs: int) -> None:
         "teacher_bytes": size[0],
         "student_bytes": size[1],
         "medians": medians,
-        "convert_less_tracing_over_read_and_write": ratios,
+        "convert_less_tracing_over_read_and_write": ratio("convert", ("tracing",), "read_and_write"),
+        "convert_less_tracing_and_verifying_over_read_and_write": ratio("convert", ("tracing", "verifying"), "read_and_write"),
+        "command_less_tracing_over_import_torch": ratio("command", ("tracing",), "import_torch"),
         "peak_growth_over_teacher_bytes": round(grown / size[0], 2),
     }
     print(json.dumps(facts, indent=1))
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "convert.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those it waited for."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def make(path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from idsnn_convert.runtime.graph import Graph
 
 BINS = 24
 """Bins of a histogram, of equal width from the least value to the greatest."""
+LOOKED_AT = 1 << 16
+"""Most values of a tensor that its histogram counts: a picture 24 bins wide shows no more."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Made:
     def _row(self, entry: TensorMap) -> dict[str, Any]:
         """One tensor's line; ``sha256`` is of its float32 bytes in the checkpoint, ``source_sha256`` of the source's."""
         source = None if entry.source is None else self.teacher.tensors[entry.source]
+        target = digest(self.tensors[entry.target])
         return {
             "target": entry.target,
             "source": None if entry.source is None else self.teacher.keys[entry.source],
@@ -81,10 +85,16 @@ class Made:
             "place": entry.place,
             "source_place": self._place(entry.source),
             "reason": entry.reason,
-            "sha256": digest(self.tensors[entry.target]),
-            "source_sha256": None if source is None else digest(source),
+            "sha256": target,
+            "source_sha256": None if source is None else target if self._unchanged(entry) else digest(source),
             "source_histogram": None if source is None else histogram(source),
         }
+
+    def _unchanged(self, entry: TensorMap) -> bool:
+        """Whether the target's bytes are the source's, so that they need not be hashed twice."""
+        if entry.source is None or entry.source_shape != entry.target_shape:
+            return False
+        return torch.equal(self.teacher.tensors[entry.source], self.tensors[entry.target])
 
     def _unused(self) -> list[dict[str, Any]]:
         """The teacher's tensors that no target tensor takes, each with its reason."""
@@ -149,7 +159,8 @@ def digest(tensor: Tensor) -> str:
 
 
 def histogram(tensor: Tensor) -> dict[str, Any]:
-    """How many of the tensor's finite values fall into each of :data:`BINS` bins from ``low`` to ``high``.
+    """How many of the tensor's finite values fall into each of :data:`BINS` bins from ``low`` to ``high``, the least and
+    greatest of all of them. Of more than :data:`LOOKED_AT` values, evenly chosen ones are counted.
 
     One bin of all where they are equal; no bin where none is finite.
     """
@@ -157,5 +168,14 @@ def histogram(tensor: Tensor) -> dict[str, Any]:
     if not values.numel():
         return {"low": 0.0, "high": 0.0, "counts": []}
     low, high = (float(end) for end in values.aminmax())
-    counts = [values.numel()] if low == high else values.histc(BINS, low, high).int().tolist()
+    some = values.flatten()[:: _stride(values.numel())]
+    counts = [some.numel()] if low == high else some.histc(BINS, low, high).int().tolist()
     return {"low": low, "high": high, "counts": counts}
+
+
+def _stride(count: int) -> int:
+    """Leaves at most :data:`LOOKED_AT` of ``count`` values; shares no factor with the usual sizes of kernels and channels."""
+    stride = -(-count // LOOKED_AT)
+    while math.gcd(stride, 2 * 3 * 5 * 7) > 1:
+        stride += 1
+    return stride

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from idsnn_convert.passes.convert import Settings, convert
-from idsnn_convert.passes.mapping import BINS, digest, histogram, stages
+from idsnn_convert.passes.mapping import BINS, LOOKED_AT, digest, histogram, stages
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.types import Target
 from tests.passes.made import network, spec, teacher
@@ -72,3 +72,15 @@ def test_a_histogram_holds_every_finite_value() -> None:
 def test_a_digest_is_of_the_values_in_order_however_they_lie_in_memory() -> None:
     tensor = torch.arange(6.0).view(2, 3)
     assert digest(tensor.t().contiguous().t()) == digest(tensor) == hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
+
+
+def test_the_histogram_of_a_large_tensor_counts_evenly_chosen_values_between_the_ends_of_all() -> None:
+    values = torch.linspace(0, 1, 9 * 40_000).view(-1, 9)
+    values[123, 4] = 7.0  # an end that few would choose
+    found = histogram(values)
+    assert (found["low"], found["high"]) == (0.0, 7.0)
+    assert LOOKED_AT / 3 < sum(found["counts"]) <= LOOKED_AT
+    kernels = histogram(torch.arange(9.0).repeat(40_000))  # every place of a 3x3 kernel is met as often
+    filled = [count for count in kernels["counts"] if count]
+    assert len(filled) == 9
+    assert max(filled) - min(filled) <= 1
