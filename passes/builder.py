@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from idsnn_convert.passes.types import Canonical
 from idsnn_convert.passes.values import Map, Param, UnsupportedError
-from idsnn_convert.runtime import modules
+from idsnn_convert.runtime import batch_norm, modules
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Attr, Graph, Node, Shape
 from idsnn_convert.runtime.ops import check, inferred
@@ -177,7 +177,7 @@ def layer_class(name: str) -> str:
     """The bare class name of the full ``name`` if it is a layer of torch.nn or of the runtime; otherwise empty."""
     home, _, bare = name.rpartition(".")
     of_torch = home.startswith("torch.nn.modules.") and home != "torch.nn.modules.container"
-    return bare if of_torch or home == modules.__name__ else ""
+    return bare if of_torch or home in (modules.__name__, batch_norm.__name__) else ""
 
 
 def _replaced(value: Any, old: Map, new: Map) -> Any:

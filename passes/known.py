@@ -23,7 +23,7 @@ from idsnn_convert.passes.aten import ATEN, call
 from idsnn_convert.passes.builder import Builder, Site, layer_class
 from idsnn_convert.passes.types import Canonical
 from idsnn_convert.passes.values import Map, Param, UnsupportedError
-from idsnn_convert.runtime import modules
+from idsnn_convert.runtime import batch_norm, modules
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Shape
 
@@ -57,6 +57,7 @@ def _avg_pool(m: Any, x: Map) -> Call:
 LAYERS: dict[type[nn.Module], Callable[..., Call]] = {
     nn.Conv2d: _conv,
     nn.BatchNorm2d: _batch_norm,
+    batch_norm.BatchNorm2d: _batch_norm,
     nn.GroupNorm: lambda m, x: ("group_norm", x, m.num_groups, WEIGHT, BIAS, m.eps),
     nn.Linear: lambda m, x: ("linear", x, WEIGHT, BIAS),
     nn.ReLU: lambda m, x: ("relu", x),

@@ -21,7 +21,8 @@ Examples:
 @click.option(
     "-o", "--output", metavar="FILE", type=options.PATH, default=Path("run.html"), show_default=True, help="Where to write."
 )
-def command(runs: tuple[Path, ...], output: Path) -> None:
+@options.as_json
+def command(runs: tuple[Path, ...], output: Path, as_json: bool) -> None:
     """Draw training runs: curves of loss and accuracy, accuracy by time steps, and in what their recipes differ.
 
     Reads the folders RUN that idsnn train or idsnn teach wrote, also of a run that goes on. Writes one page (.html) that
@@ -30,9 +31,15 @@ def command(runs: tuple[Path, ...], output: Path) -> None:
     from idsnn_convert.report.run_page import run_page
     from idsnn_convert.report.runs import read_runs
     from idsnn_convert.report.terminal import print_written
+    from idsnn_convert.report.text import print_json
     from idsnn_convert.report.write import check_places
     from idsnn_convert.runtime.files import write_text
 
     check_places([output], endings=(".html",), option="-o")
     write_text(output, run_page(read_runs(list(runs))))
-    print_written(output)
+    if as_json:
+        print_json(
+            {"kind": "run report", "file": str(output), "bytes": output.stat().st_size, "runs": [str(run) for run in runs]}
+        )
+    else:
+        print_written(output)

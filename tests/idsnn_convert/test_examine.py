@@ -84,7 +84,8 @@ def test_cautions_of_the_conversion_are_told(tmp_path: Path, monkeypatch: pytest
     path = files.teacher(tmp_path / "net.pth")
     real = load_teacher(path)
     site = real.graph.of("activation")[3]
-    odd = replace(real, graph=real.graph.with_nodes({site.name: replace(site, attrs={"kind": "silu"})}))
+    changed = real.graph.with_nodes({site.name: replace(site, attrs={"kind": "silu"})})
+    odd = replace(real, graph=changed, reference=None)
     monkeypatch.setattr(examining, "load_teacher", lambda *_, **__: odd)
     (caution,) = examine(path).cautions
     assert caution.node == site.name

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ def test_a_run_becomes_a_page(trained: Path) -> None:
     page = Path("run.html").read_text(encoding="utf-8")
     assert told == f"Wrote run.html ({len(page.encode()):,} bytes).\n"
     assert "fashion-mnist, 48 / 24 images" in page
-    done("report", trained, "-o", "run.html")  # over itself
+    told = json.loads(done("report", trained, "-o", "run.html", "--json").stdout)  # over itself
+    assert told == {"kind": "run report", "file": "run.html", "bytes": len(page.encode()), "runs": [str(trained)]}
 
 
 @pytest.mark.parametrize(
