@@ -40,7 +40,8 @@ From a teacher to a trained spiking network:
       --data cifar10:DIR --out run
   idsnn evaluate run/best.safetensors --data cifar10:DIR
 
-Exit codes: 0 done; 1 the doctor found something; 2 a mistake in what was asked; 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 the doctor found something, or an export was not the same;
+2 a mistake in what was asked; 130 stopped by Ctrl-C.
 """
 
 
