@@ -1,7 +1,7 @@
 #!/bin/sh
 # All that is to be measured on a GPU, in slices that can be run alone:
 #   sh benchmarks/gpu/run.sh [PYTHON]
-# Never run so far: no GPU was at hand when these were written.
+# Never run so far: no GPU was at hand when these were written. The whole method, in slices: paper.py beside this file.
 set -e
 cd "$(dirname "$0")/../.."
 python=${1:-python3}
