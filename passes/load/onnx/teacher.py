@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from idsnn_convert.passes.load.traced import traced_teacher
@@ -25,6 +26,7 @@ def load_onnx(request: Request) -> Teacher:
     try:
         from idsnn_convert.passes.load.onnx.file import read_onnx
         from idsnn_convert.passes.load.onnx.importer import imported
+        from idsnn_convert.passes.load.onnx.oracle import runtime_reference
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in OPTIONAL:
             raise
@@ -35,6 +37,7 @@ def load_onnx(request: Request) -> Teacher:
         found = imported(file, request.input_size)
         notes = (*file.notes, *found.notes)
         facts: dict[str, Any] = {"path": str(path), "sha256": request.sha256, "form": "ONNX", "family": "ONNX model"}
-        return traced_teacher(found.canonical, found.stored, **facts, arch=request.arch, notes=notes)
+        teacher = traced_teacher(found.canonical, found.stored, **facts, arch=request.arch, notes=notes)
+        return replace(teacher, reference=runtime_reference(path, file.graph, teacher.input_shape))
     except UserError as error:
         raise UserError(f"{path}: {error.problem}", hint=error.hint) from error
