@@ -95,7 +95,13 @@ def compare(graph: Graph, tensors: Mapping[str, Tensor], reference: Reference) -
 
 
 def _apart(ours: Tensor, theirs: Tensor) -> float:
-    """The largest difference over the largest value; infinite where shapes differ or only one is finite."""
+    """The largest difference over the largest value; infinite where shapes differ or only one is finite.
+
+    A layer of another rank that holds as many values is the same one: a convolution over channels alone (ECA) has a map
+    of one row here.
+    """
+    if ours.dim() != theirs.dim() and ours.numel() == theirs.numel():
+        theirs = theirs.reshape(ours.shape)
     if ours.shape != theirs.shape:
         return math.inf
     largest, difference = theirs.abs().max().item(), (ours - theirs).abs().max().item()

@@ -3,12 +3,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from idsnn_convert.passes.equal import OUTPUT, Equality, Reference, compare, module_reference, program_reference
+from idsnn_convert.passes.load.live import teacher_from_module
 from idsnn_convert.passes.resnet.module import ResNet
 from idsnn_convert.passes.trace import canonical, exported, trace
 from idsnn_convert.passes.types import Canonical
@@ -116,3 +118,27 @@ def test_what_is_said() -> None:
     assert Equality("x", 5, 0.5, 8.0, "layer1.0.conv1", 0.25).describe() == (
         "layer1.0.conv1 is the first node to differ from x, by 0.25"
     )
+
+
+class _OverChannels(nn.Module):
+    """A residual block with an ECA gate (Wang et al. 2020): its convolution goes over the channels of a pooled map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.gate, self.fc = nn.Conv1d(1, 1, 3, padding=1, bias=False), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Any:
+        x = torch.relu(self.conv1(x))
+        y = self.conv2(x)
+        weights = self.gate(y.mean((2, 3)).view(-1, 1, 4)).sigmoid().view(-1, 4, 1, 1)
+        return self.fc(torch.relu(x + y * weights).mean((2, 3)))
+
+
+def test_a_convolution_over_channels_is_compared_although_it_has_another_rank() -> None:
+    teacher = teacher_from_module(_OverChannels(), input_shape=(3, 8, 8))
+    assert teacher.reference is not None
+    found = compare(teacher.graph, teacher.tensors, teacher.reference)
+    assert not found.first_different
+    wrong = {**teacher.tensors, "gate.weight": -teacher.tensors["gate.weight"]}
+    assert compare(teacher.graph, wrong, teacher.reference).first_different == "gate"
