@@ -85,7 +85,7 @@ def training_step(network: nn.Module, images: Tensor, labels: Tensor, bf16: bool
 
     def step() -> None:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
             out = network(images)
         if isinstance(network, Floor):
             network.backward(out)

@@ -14,9 +14,7 @@ import argparse
 import time
 
 import torch
-from common import Floor, Step, facts, images_and_labels, show, spiking_graph, summary, write
-from torch import nn
-from torch.nn import functional as F
+from common import Floor, Step, facts, images_and_labels, show, spiking_graph, summary, training_step, write
 from train_step import HALVES, makers
 
 IMAGES = 50_000
@@ -67,22 +65,6 @@ def versions(args: argparse.Namespace, bf16: bool) -> list[tuple[str, Step]]:
             network.gradients = [each.cuda() for each in network.gradients]
         found.append((name, training_step(network, images, labels, bf16)))
     return found
-
-
-def training_step(network: nn.Module, images: torch.Tensor, labels: torch.Tensor, bf16: bool) -> Step:
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
-            out = network(images)
-        if isinstance(network, Floor):
-            network.backward(out)
-        else:
-            F.cross_entropy(out.float().mean(0), labels).backward()
-        optimizer.step()
-
-    return step
 
 
 if __name__ == "__main__":
