@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from idsnn_convert.passes.match import RULES, Pair, StagePlan, match
+from idsnn_convert.passes.match import Pair, StagePlan, match
+from idsnn_convert.passes.rules import RULES
 from idsnn_convert.passes.toml_file import read_toml
 from idsnn_convert.passes.types import Block, BlockMap
 from idsnn_convert.runtime.errors import UserError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from idsnn_convert.passes.match import StagePlan, relative
+from idsnn_convert.passes.match import StagePlan
+from idsnn_convert.passes.rules import relative
 from idsnn_convert.runtime.graph import Graph, Node
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from idsnn_convert.passes.match import StagePlan, prefix, relative
+from idsnn_convert.passes.match import StagePlan
+from idsnn_convert.passes.rules import prefix, relative
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph, Node, Shape
 from idsnn_convert.runtime.ops import NORMS, OPS

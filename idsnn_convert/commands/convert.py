@@ -10,6 +10,7 @@ import click
 
 from idsnn_convert.cli import SETTINGS, Command, version
 from idsnn_convert.commands import options
+from idsnn_convert.passes.rules import RULES
 
 EXAMPLES = """\b
 Examples:
@@ -64,7 +65,7 @@ SECTIONS = {
 )
 @click.option("--width", metavar="FACTOR", type=float, default=1.0, show_default=True, help="Times as many channels.")
 @click.option(
-    "--match", metavar="RULE", default="relative", show_default=True, help="Pairs blocks: relative, prefix, spread, FILE.toml."
+    "--match", metavar="RULE", default="relative", show_default=True, help=f"Pairs blocks: {', '.join(RULES)}, FILE.toml."
 )
 @click.option(
     "--scale", metavar="RULE", default="none", show_default=True, help="Of repeated channels: none, variance or preserve."

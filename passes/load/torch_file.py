@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from idsnn_convert.passes.load.detect import LEGACY_MAGIC
+from idsnn_convert.passes.load.forms import LEGACY_MAGIC
 from idsnn_convert.runtime.errors import UserError
 
 LARGEST_PICKLE = 64 << 20

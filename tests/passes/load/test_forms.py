@@ -1,73 +1,66 @@
-"""One teacher in every form: the same blocks, and the same student to the bit."""
-
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+import inspect
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor
 
-from idsnn_convert.passes.convert import Settings, convert
-from idsnn_convert.passes.load import load_teacher, teacher_from_module
-from idsnn_convert.passes.segment import segment
-from idsnn_convert.passes.trace import exported
-from idsnn_convert.passes.types import Target, Teacher
+from idsnn_convert.passes.load import load_teacher
+from idsnn_convert.passes.load.forms import FORMS, Content, Form
+from idsnn_convert.passes.load.types import Request
+from idsnn_convert.passes.types import Teacher
+from idsnn_convert.runtime.errors import UserError
 from tests.passes.families.renamed import lively
-from tests.passes.made import network, spec
+from tests.passes.made import spec
 
-TEACHER = spec((1, 2))
-IMAGES = torch.zeros(2, *TEACHER.input_shape)
-
-
-def write_script(module: nn.Module, path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch deprecates TorchScript; its files remain
-        torch.jit.trace(module, IMAGES).save(str(path))
+READ = [name for name, form in FORMS.items() if form.loader]
 
 
-WRITE: dict[str, Callable[[nn.Module, Path], Any]] = {
-    "state dict": lambda module, path: torch.save(module.state_dict(), path),
-    "TorchScript": write_script,
-    "exported program": lambda module, path: torch.export.save(exported(module, TEACHER.input_shape), path),
-}
+@pytest.mark.parametrize("name", READ)
+def test_every_loader_takes_a_request_and_gives_a_teacher(name: str) -> None:
+    signature = inspect.signature(FORMS[name].function(), eval_str=True)
+    assert [parameter.annotation for parameter in signature.parameters.values()] == [Request]
+    assert signature.return_annotation is Teacher
 
 
-@pytest.fixture(scope="module")
-def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Teacher]:
-    module, folder = lively(TEACHER).eval(), tmp_path_factory.mktemp("forms")
-    found = {"live module": teacher_from_module(module, input_shape=TEACHER.input_shape)}
-    for form, write in WRITE.items():
-        path = folder / f"{form.replace(' ', '_')}.pt2"
-        write(module, path)
-        found[form] = load_teacher(path, input_size=TEACHER.input_size)
-    return found
+@pytest.mark.parametrize("name", set(FORMS) - set(READ))
+def test_a_form_that_is_not_read_has_a_way_out(name: str) -> None:
+    assert FORMS[name].way_out.endswith((".", ")"))
 
 
-def described(teacher: Teacher) -> Any:
-    """Its blocks without names: the operations and shapes of every part."""
-    cut, graph = segment(teacher.graph), teacher.graph
-    parts = [cut.stem, *(part for block in cut.blocks for part in (block.branch, block.shortcut, block.after)), cut.head]
-    depths = [len(stage.blocks) for stage in cut.stages]
-    return depths, [[(graph[name].op, graph[name].shape, dict(graph[name].attrs)) for name in part] for part in parts]
+def test_the_last_form_is_what_is_of_no_other() -> None:
+    assert list(FORMS)[-1] == "unknown"
+    assert not any(FORMS[name].sign(Content(b"\0\1\2\xff")) for name in list(FORMS)[:-1])
 
 
-def test_every_form_is_read_as_what_it_is(teachers: dict[str, Teacher]) -> None:
-    assert {form: teacher.form for form, teacher in teachers.items()} == {form: form for form in teachers}
-    assert all(teacher.input_shape == TEACHER.input_shape for teacher in teachers.values())
+def test_one_row_adds_a_form(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its file is told apart and read; nothing else is asked for."""
+    state = lively(spec((1, 1))).state_dict()
+    path = tmp_path / "weights.own"
+    path.write_bytes(b"OWN\0\xff")
+    with pytest.raises(UserError, match="of no known kind"):
+        load_teacher(path)
+
+    def read(request: Request) -> Teacher:
+        kept = request.path.with_suffix(".pt")
+        torch.save(state, kept)
+        return FORMS["torch archive"].load(Request(kept, "", request.arch, 20))
+
+    monkeypatch.setitem(sys.modules, "idsnn_convert.passes.load.own", type("own", (), {"read": staticmethod(read)}))
+    row = Form("our own", lambda content: content.head.startswith(b"OWN"), "own:read")
+    rows = {"own": row, **FORMS}
+    monkeypatch.setattr("idsnn_convert.passes.load.detect.FORMS", rows)
+    monkeypatch.setattr("idsnn_convert.passes.load.teacher.FORMS", rows)
+    teacher = load_teacher(path)
+    found: Tensor = teacher.tensors["fc.weight"]
+    assert torch.equal(found, state["fc.weight"])
 
 
-@pytest.mark.parametrize("form", ["live module", "TorchScript", "exported program"])
-def test_every_form_gives_the_same_blocks_and_the_same_student(teachers: dict[str, Teacher], form: str) -> None:
-    plain, other = teachers["state dict"], teachers[form]
-    assert described(other) == described(plain)
-    target = Target("thin", network(spec((2, 1), (6, 8))).graph, {})
-    wanted = convert(plain, target, Settings(), {}).checkpoint
-    found = convert(other, target, Settings(), {}).checkpoint
-    assert [row["source"] for row in found.mapping["tensors"]] == [row["source"] for row in wanted.mapping["tensors"]]
-    assert any(row["source"] for row in wanted.mapping["tensors"])
-    assert list(found.tensors) == list(wanted.tensors)
-    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in wanted.tensors.items())
+def test_a_loader_is_imported_when_a_file_of_its_form_is_read() -> None:
+    told = "import sys, idsnn_convert.passes.load; print('idsnn_convert.passes.load.onnx.teacher' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
