@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import statistics
 import subprocess
@@ -111,7 +110,7 @@ def sample(pid: int, run: Path) -> dict[str, float]:
         "epochs": epochs,
         "resident_mib": round(int(status["VmRSS"][0]) / 1024, 2),
         "anonymous_mib": round(int(status["RssAnon"][0]) / 1024, 2),
-        "handles": len(os.listdir(f"/proc/{pid}/fd")),
+        "handles": sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
         "threads": int(status["Threads"][0]),
         "folder_mib": round(sum(kept.values()) / MIB, 3),
         "files": len(kept),
@@ -157,8 +156,8 @@ def page(told: dict[str, Any], rows: dict[str, dict[str, float]]) -> str:
     lines = [
         "# Hours of training",
         "",
-        f"Written by `benchmarks/soak.py`, which says how. {told['processor']}, {told['cores']} cores, {told['threads']} thread; "
-        f"{versions}; revision {told['revision']}. One run.",
+        f"Written by `benchmarks/soak.py`, which says how. {told['processor']}, {told['cores']} cores, "
+        f"{told['threads']} thread; {versions}; revision {told['revision']}. One run.",
         "",
         f"{told['seconds'] / 3600:.2f} hours, {told['epochs']} epochs of {told['train_images']} training and "
         f"{told['test_images']} test images of {told['data']}, each with evaluation, checkpoints and state; {told['teacher']} "
