@@ -5,7 +5,7 @@ Letters: T time steps, B batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idsnn_convert.runtime.distributed import ALONE, World
 from idsnn_convert.runtime.graph import Shape
 from idsnn_convert.runtime.network import SpikingNetwork
 
@@ -69,13 +70,51 @@ class Firing:
         return tuple(rows)
 
 
+class Rates:
+    """Made by :func:`rated`; holds two numbers a layer, so that a run can afford it after every epoch."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._spikes = dict.fromkeys(names, torch.zeros((), dtype=torch.float64))
+        self._chances = dict.fromkeys(names, 0)
+
+    def note(self, name: str, module: nn.Module, inputs: Any, spikes: Tensor) -> None:
+        """A forward hook: (T*B, ...) spikes of the layer ``name``."""
+        self._spikes[name] = self._spikes[name].to(spikes.device) + spikes.detach().sum(dtype=torch.float32)
+        self._chances[name] += spikes.numel()
+
+    def found(self, world: World = ALONE) -> dict[str, float]:
+        """Spikes per neuron and step of each layer, from 0 to 1, over the images of all processes; in graph order."""
+        if not self._spikes:
+            return {}
+        own = torch.stack([*self._spikes.values()]).cpu(), torch.tensor([*self._chances.values()], dtype=torch.float64)
+        spikes, chances = world.total(torch.stack(own))
+        return dict(zip(self._spikes, (spikes / chances.clamp(min=1)).tolist(), strict=True))
+
+
+@contextmanager
+def rated(network: nn.Module) -> Iterator[Rates]:
+    """Within, the spikes of ``network`` are counted layer by layer; of one without neurons nothing is."""
+    nodes = network.graph.of("neuron") if isinstance(network, SpikingNetwork) else ()
+    rates = Rates([node.name for node in nodes])
+    with _hooked(network, rates.note, [node.name for node in nodes]):
+        yield rates
+
+
 @contextmanager
 def watched(network: SpikingNetwork) -> Iterator[Firing]:
     """Within, every pass of ``network`` is counted; afterwards it is as before."""
     firing, names = Firing(network), [node.name for node in network.graph.of("neuron")]
-    handles = [network.layer(name).register_forward_hook(partial(firing.note, name)) for name in names]
-    try:
+    with _hooked(network, firing.note, names):
         yield firing
+
+
+@contextmanager
+def _hooked(network: nn.Module, note: Callable[..., None], names: Sequence[str]) -> Iterator[None]:
+    """Within, ``note`` is told the name and the spikes of each of these layers at every pass."""
+    layers = [(name, network.layer(name)) for name in names] if isinstance(network, SpikingNetwork) else []
+    handles = [layer.register_forward_hook(partial(note, name)) for name, layer in layers]
+    try:
+        yield
     finally:
         for handle in handles:
             handle.remove()

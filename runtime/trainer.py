@@ -27,6 +27,7 @@ from idsnn_convert.runtime.data.types import Dataset, Split
 from idsnn_convert.runtime.distributed import ALONE, Lost, World
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation, check_fits, evaluate
+from idsnn_convert.runtime.firing import rated
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.normalisation import Normalisation
@@ -293,9 +294,9 @@ def _finish_epoch(run: _Run, stop: StopRequest) -> None:
     """Evaluates, then writes checkpoints, metrics and state, in an order that a kill between two cannot spoil."""
     at, average = run.at, run.updates.average
     with stop.at_once() if run.world.size == 1 else nullcontext():
-        tested = _tested(run, run.network)
-        averaged = None if average is None else _tested(run, average.network)
-    record = _record(run, tested, averaged)
+        tested, rates = _tested(run, run.network)
+        averaged = None if average is None else _tested(run, average.network)[0]
+    record = _record(run, tested, averaged) | {"test_firing_rates": rates}
     at.finish_epoch(tested.top1, None if averaged is None else averaged.top1)
     if run.world.leads:
         _write_epoch(run, record)
@@ -304,15 +305,17 @@ def _finish_epoch(run: _Run, stop: StopRequest) -> None:
         run.watcher.epoch(record)
 
 
-def _tested(run: _Run, network: nn.Module) -> Evaluation:
-    """How good ``network`` is after this epoch, its batch norm statistics measured anew before if the recipe says so."""
+def _tested(run: _Run, network: nn.Module) -> tuple[Evaluation, dict[str, float]]:
+    """How good ``network`` is after this epoch, its batch norm statistics measured anew before if the recipe says so, and
+    how often each of its neuron layers fired meanwhile."""
     seed = run.recipe.run.seed + run.world.rank
     with own_randomness(run.device, seed):  # the run's own chance is not touched
         again = islice(_batches(run, skip=0), run.recipe.run.recalibrate_batches)
         recalibrate(network, (images for images, _ in again))
-        tested = pooled(evaluate(network, run.test, run.normalisation, seed=seed), run.world)
+        with rated(network) as rates:
+            tested = pooled(evaluate(network, run.test, run.normalisation, seed=seed), run.world)
     _demand_finite(run, "the loss on the test split", tested.loss)
-    return tested
+    return tested, rates.found(run.world)
 
 
 def _write_epoch(run: _Run, record: Mapping[str, Any]) -> None:

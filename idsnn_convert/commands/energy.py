@@ -37,7 +37,7 @@ def command(student: Path, data: Any, as_json: bool, **choices: Any) -> None:
     Reads STUDENT and the data; writes nothing. 1,000 images through a spiking resnet20 of 4 time steps take a quarter
     of a minute on one core.
     """
-    from idsnn_convert.energy import measure_energy
+    from idsnn_convert.measure import measure_energy
     from idsnn_convert.report.energy import described_energy, print_energy
     from idsnn_convert.report.progress import counting, tell
     from idsnn_convert.report.text import print_json

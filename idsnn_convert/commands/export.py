@@ -64,7 +64,7 @@ def command(
 
     Reads FILE and the data; writes one file. Takes seconds; with 1,000 images and a spiking resnet20 half a minute.
     """
-    from idsnn_convert.export import Options, export
+    from idsnn_convert.formats import Options, export
     from idsnn_convert.report.exports import described_export, print_export, print_stage
     from idsnn_convert.report.text import print_json
 

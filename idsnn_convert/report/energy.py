@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from idsnn_convert.energy import Energy
+from idsnn_convert.measure import Energy
 from idsnn_convert.report.text import console, paragraph, safe, table
 from idsnn_convert.runtime.energy import MODELS
 from idsnn_convert.runtime.synops import Work

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from idsnn_convert.export import Exported
+from idsnn_convert.formats import Exported
 from idsnn_convert.report.text import console, paragraph, safe
 from idsnn_convert.runtime.export.types import Stage
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from idsnn_convert.runtime.firing import DEAD, SATURATED, LayerFiring, watched
+from idsnn_convert.runtime.firing import DEAD, SATURATED, LayerFiring, rated, watched
 from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.neurons import Neuron
@@ -52,3 +52,19 @@ def test_fused_layers_are_counted_too(tiny_spiking_graph: Graph) -> None:
         found.append(firing.found())
     assert [row.name for row in found[0]] == [node.name for node in tiny_spiking_graph.of("neuron")]
     assert found[0] == found[1]
+
+
+def test_rates_alone_are_those_of_the_whole_count(tiny_spiking_graph: Graph) -> None:
+    network = SpikingNetwork(tiny_spiking_graph, random_tensors(tiny_spiking_graph), 3)
+    images = torch.randn(5, *tiny_spiking_graph.input_shape, generator=torch.Generator().manual_seed(0))
+    with watched(network) as firing, rated(network) as rates:
+        for some in images.split(2):
+            network(some)
+    assert rates.found() == pytest.approx({row.name: row.rate for row in firing.found()})
+    assert list(rates.found()) == [node.name for node in tiny_spiking_graph.of("neuron")]
+
+
+def test_a_network_without_neurons_has_no_rates() -> None:
+    with rated(torch.nn.Linear(2, 2)) as rates:
+        pass
+    assert rates.found() == {}

@@ -35,3 +35,4 @@ def test_two_processes_evaluate_all_images(pair: Path, tmp_path: Path) -> None:
         assert two["test_loss"] == pytest.approx(one["test_loss"], rel=1e-3)
         assert (80 * two["test_top1_percent"] / 100) % 1 == pytest.approx(0, abs=1e-9)
         assert len(two["test_top1_percent_per_step"]) == toy.STEPS
+        assert two["test_firing_rates"] == pytest.approx(one["test_firing_rates"], abs=0.02)

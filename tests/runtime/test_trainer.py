@@ -57,6 +57,8 @@ def test_what_a_run_writes(undisturbed: Path) -> None:
         assert line["train_images_per_second"] == pytest.approx(100 / line["train_seconds"])
         assert len(line["test_top1_percent_per_step"]) == toy.STEPS
         assert line["test_top1_percent_per_step"][-1] == line["test_top1_percent"]
+        assert len(line["test_firing_rates"]) == 5
+        assert all(0 < rate < 1 for rate in line["test_firing_rates"].values())
     assert load_recipe(undisturbed / "recipe.toml") == toy.recipe()
     best = max(line["test_top1_percent"] for line in lines)
     assert read(undisturbed / "best.safetensors").training["metrics"] == next(
@@ -201,7 +203,7 @@ def test_a_network_without_time_trains(tmp_path: Path) -> None:
     toy.run(tmp_path / "run", ["run.epochs=6"], trained=ann(), save=no_save)
     lines = toy.metrics(tmp_path / "run")
     assert lines[-1]["train_loss"] < lines[0]["train_loss"]
-    assert lines[0]["test_top1_percent_per_step"] == []
+    assert (lines[0]["test_top1_percent_per_step"], lines[0]["test_firing_rates"]) == ([], {})
 
 
 def test_half_precision(tmp_path: Path, undisturbed: Path) -> None:

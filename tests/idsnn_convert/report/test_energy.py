@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from idsnn_convert.energy import Energy
+from idsnn_convert.measure import Energy
 from idsnn_convert.report.energy import described_energy, print_energy
 from idsnn_convert.runtime.synops import LayerWork, NeuronWork, Work
 

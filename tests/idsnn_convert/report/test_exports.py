@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from idsnn_convert.export import Exported
+from idsnn_convert.formats import Exported
 from idsnn_convert.report.exports import described_export, print_export, print_stage
 from idsnn_convert.runtime.export.types import Stage
 

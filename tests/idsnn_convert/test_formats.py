@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from idsnn_convert.export import Options, export
+from idsnn_convert.formats import Options, export
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.export.onnx import check
 from idsnn_convert.runtime.export.types import Stage

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from idsnn_convert.energy import measure_energy
+from idsnn_convert.measure import measure_energy
 from idsnn_convert.runtime.energy import MODELS
 from idsnn_convert.runtime.errors import UserError
 
