@@ -36,9 +36,10 @@ def network(
     compiled: bool = False,
     taps: Sequence[str] = (),
     pack_spikes: bool = False,
+    gamma: float | None = None,
 ) -> SpikingNetwork:
-    """The spiking network that a checkpoint describes; ``taps`` are nodes whose maps it can give too, ``pack_spikes``
-    trains it in less memory."""
+    """The spiking network that a checkpoint describes; ``taps`` are nodes whose maps it can give too (spike activation maps
+    with ``gamma``), ``pack_spikes`` trains it in less memory."""
     steps = checkpoint.time_steps if time_steps is None else time_steps
     given = (checkpoint.graph, checkpoint.tensors, steps, checkpoint.encoder, device, compiled)
-    return SpikingNetwork(*given, readout=checkpoint.readout, taps=taps, pack_spikes=pack_spikes)
+    return SpikingNetwork(*given, readout=checkpoint.readout, taps=taps, pack_spikes=pack_spikes, gamma=gamma)

@@ -1,8 +1,9 @@
 """A spiking network run a few time steps at a time, for T too long to keep in memory.
 
-Of a chunk of steps only its input and each neuron's potential at its end are kept; the rest is computed again when the
-gradient comes back to it (activation checkpointing, Chen et al. 2016, along time). Activations of T steps shrink to
-those of k steps and T / k potentials, least at k about sqrt(T), for one more forward.
+Of a chunk of steps only its input and each neuron's potential at its end are kept (and the traces of a spike activation
+map); the rest is computed again when the gradient comes back to it (activation checkpointing, Chen et al. 2016, along
+time). Activations of T steps shrink to those of k steps and T / k potentials, least at k about sqrt(T), for one more
+forward.
 
 Contract: exact, to the bit, for a network without batch norm or in evaluation mode. A batch norm in training takes its
 statistics over each chunk instead of over all steps; its running statistics move once a batch, by the mean of the
@@ -15,19 +16,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-
-from idsnn_convert.runtime.neurons import SpikingNeuron
 
 
 class Lasting(Protocol):
     """A module that knows how many steps a forward takes."""
 
     time_steps: int
+
+
+@runtime_checkable
+class Carrying(Lasting, Protocol):
+    """One that goes on where it left off: a neuron from its potential, a spike activation map from its traces."""
+
+    carries: bool
+    start: Tensor | None
+    end: Tensor | None
 
 
 def chunked(
@@ -41,19 +49,19 @@ def chunked(
         lasting: the modules of ``body`` that know how many steps a forward takes.
         constant: whether ``x`` is the same at every step.
     """
-    neurons = [module for module in lasting if isinstance(module, SpikingNeuron)]
+    lasts = [module for module in lasting if isinstance(module, Carrying)]
     norms = [module for module in body.modules() if isinstance(module, nn.BatchNorm2d)]
     images = len(x) if constant else len(x) // time_steps
 
     def run(part: Tensor, steps: int, *starts: Tensor | None) -> tuple[Tensor, ...]:
-        """Each neuron's potential after ``steps`` steps, their logits, and the sums over them of what else there is."""
-        with _lasting(lasting, steps, time_steps), _carrying(neurons, starts):
+        """What each module carries on after ``steps`` steps, their logits, and the sums over them of what else there is."""
+        with _lasting(lasting, steps, time_steps), _carrying(lasts, starts):
             given = body(part)
             logits, *more = (value.unflatten(0, (steps, images)) for value in (given if isinstance(given, tuple) else (given,)))
-            return *(neuron.end for neuron in neurons if neuron.end is not None), logits, *(value.sum(0) for value in more)
+            return *(module.end for module in lasts if module.end is not None), logits, *(value.sum(0) for value in more)
 
     momenta, found = [norm.momentum or 0.0 for norm in norms], []
-    states: Sequence[Tensor | None] = [None] * len(neurons)
+    states: Sequence[Tensor | None] = [None] * len(lasts)
     for first in range(0, time_steps, chunk):
         steps = min(chunk, time_steps - first)
         part = x if constant else x[first * images : (first + steps) * images]
@@ -67,8 +75,8 @@ def chunked(
         else:
             with _following(norms, shares):
                 given = run(part, steps, *states)
-        states = given[: len(neurons)]
-        found.append(given[len(neurons) :])
+        states = given[: len(lasts)]
+        found.append(given[len(lasts) :])
     logits, *sums = zip(*found, strict=True)
     return torch.cat(logits), [sum(parts) / time_steps for parts in sums]
 
@@ -105,12 +113,12 @@ def _lasting(modules: Sequence[Lasting], steps: int, usual: int) -> Iterator[Non
 
 
 @contextmanager
-def _carrying(neurons: Sequence[SpikingNeuron], starts: Sequence[Tensor | None]) -> Iterator[None]:
-    """Within, each neuron begins with its potential of ``starts`` and keeps the one it ends with."""
-    for neuron, start in zip(neurons, starts, strict=True):
-        neuron.carries, neuron.start = True, start
+def _carrying(modules: Sequence[Carrying], starts: Sequence[Tensor | None]) -> Iterator[None]:
+    """Within, each module begins with its state of ``starts`` and keeps the one it ends with."""
+    for module, start in zip(modules, starts, strict=True):
+        module.carries, module.start = True, start
     try:
         yield
     finally:
-        for neuron in neurons:
-            neuron.carries, neuron.start, neuron.end = False, None, None
+        for module in modules:
+            module.carries, module.start, module.end = False, None, None

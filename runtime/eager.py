@@ -16,7 +16,6 @@ from torch import Tensor
 
 from idsnn_convert.runtime.kernels import STEPS_PER_BYTE, Kernels, Norm, NormGradients, input_factors, wide
 from idsnn_convert.runtime.neurons import Neuron
-from idsnn_convert.runtime.surrogates import SURROGATES
 
 BLOCK = 1 << 16
 """Values of one time step in a block, for each thread: PyTorch divides nothing smaller among threads."""
@@ -50,7 +49,7 @@ class _Layer:
             spikes[:, rows] = fired
             u.sub_(self.neuron.v_threshold)
             if slopes is not None:
-                slopes[:, rows] = SURROGATES[self.neuron.surrogate](u, self.neuron.width)
+                slopes[:, rows] = self.neuron.slope(u)
             bits = fired.add_(u.abs_().lt_(self.neuron.width), alpha=2)
             for byte, steps in enumerate(bits.split(STEPS_PER_BYTE)):
                 packed = steps[-1]
@@ -91,7 +90,7 @@ class _Layer:
 
     def currents(self, grad: Tensor, code: Tensor, slopes: Tensor | None) -> Tensor:
         dx = torch.empty_like(grad)
-        height, decay = 1 / (2 * self.neuron.width), self.neuron.decay
+        height, decay = self.neuron.height, self.neuron.decay
         places = torch.arange(0, 2 * STEPS_PER_BYTE, 2, dtype=torch.uint8, device=grad.device).view(-1, 1, 1)
         blocks = _blocks(grad)
         size = blocks[0].stop if blocks else 0

@@ -60,7 +60,10 @@ def with_neurons(checkpoint: Checkpoint, changes: Neurons) -> Checkpoint:
     nodes = {}
     for node in checkpoint.graph.of("neuron"):
         now = learnt(checked(node.attrs), node.name, checkpoint.tensors)
-        nodes[node.name] = replace(node, attrs=checked({**now.attrs(), **given}).attrs())
+        attrs = {**now.attrs(), **given}
+        if changes.width == V_THRESHOLD:
+            attrs["width"] = attrs[V_THRESHOLD]
+        nodes[node.name] = replace(node, attrs=checked(attrs).attrs())
     graph = checkpoint.graph.with_nodes(nodes)
     numbers = fresh_tensors(graph, 0, names=[name for name in tensor_shapes(graph) if name.rpartition(".")[0] in nodes])
     tensors = {name: numbers[name] if name in numbers else checkpoint.tensors[name] for name in tensor_shapes(graph)}

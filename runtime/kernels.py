@@ -28,7 +28,6 @@ from torch import Tensor
 from idsnn_convert.runtime.batch_norm import everyones
 from idsnn_convert.runtime.distributed import ALONE, World
 from idsnn_convert.runtime.neurons import Neuron
-from idsnn_convert.runtime.surrogates import SURROGATES
 
 STEPS_PER_BYTE = 4
 ROWS_PER_SUM = 64
@@ -100,7 +99,7 @@ def step_of(x: Tensor, t: int) -> Tensor:
 
 def _forward(neuron: Neuron, time_steps: int) -> tuple[Forward, Infer]:
     v, decay, hard = neuron.v_threshold, neuron.decay, neuron.reset == "hard"
-    packed, slope = neuron.surrogate == "rectangle", SURROGATES[neuron.surrogate]
+    packed = neuron.surrogate == "rectangle"
 
     def potentials(
         x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None
@@ -134,14 +133,14 @@ def _forward(neuron: Neuron, time_steps: int) -> tuple[Forward, Infer]:
                 inside = ((u - v).abs() < neuron.width).to(u.dtype)
                 code = code + (fired + 2 * inside) * 4**place
             codes.append(code.to(torch.uint8))
-        slopes = None if packed else torch.stack([slope(u - v, neuron.width).to(x.dtype) for u, _ in found])
+        slopes = None if packed else torch.stack([neuron.slope(u - v).to(x.dtype) for u, _ in found])
         return spikes, torch.stack(codes), slopes
 
     return forward, infer
 
 
 def _backward(neuron: Neuron, time_steps: int) -> tuple[Currents, Sums, Gradients]:
-    decay, hard, height = neuron.decay, neuron.reset == "hard", 1 / (2 * neuron.width)
+    decay, hard, height = neuron.decay, neuron.reset == "hard", neuron.height
 
     def steps(grad: Tensor, code: Tensor, slopes: Tensor | None) -> list[Tensor]:
         """dX[t], from the last step to the first. Codes are taken apart as numbers: integers compile to slow C++."""

@@ -20,6 +20,7 @@ from idsnn_convert.runtime.neurons import SpikingNeuron
 from idsnn_convert.runtime.ops import OPS, check, tensor_shapes
 from idsnn_convert.runtime.packing import PackedConv2d, spiking
 from idsnn_convert.runtime.readout import Readout
+from idsnn_convert.runtime.spike_map import SpikeMap
 
 
 class Repeat(nn.Module):
@@ -69,8 +70,10 @@ def _assemble(
     taps: Sequence[str] = (),
     compiled: bool = False,
     packed: frozenset[str] = frozenset(),
+    gamma: float | None = None,
 ) -> fx.GraphModule:
-    """Places the modules and writes the calls; what has no time axis is repeated before it meets what has."""
+    """Places the modules and writes the calls; what has no time axis is repeated before it meets what has. With ``gamma``
+    each tap gives its spike activation map instead of its own value."""
     root = nn.Module()
     calls = fx.Graph()
     values: dict[str, fx.Node] = {}
@@ -86,6 +89,12 @@ def _assemble(
             repeated[name] = calls.call_module(target, (values[name],))
         return repeated[name]
 
+    def tapped(name: str) -> fx.Node:
+        if gamma is None:
+            return timed(name)
+        _place(root, f"{name}__map", SpikeMap(gamma))
+        return calls.call_module(f"{name}__map", (timed(name),))
+
     for node in graph:
         make = OPS[node.op].module
         if node.op == "input":
@@ -93,7 +102,7 @@ def _assemble(
             continue
         if make is None:
             logits = timed(node.inputs[0])
-            calls.output((logits, *map(timed, taps)) if taps else logits)
+            calls.output((logits, *map(tapped, taps)) if taps else logits)
             continue
         module = make(node)
         _place(root, node.name, module)
@@ -169,7 +178,8 @@ class SpikingNetwork(nn.Module):
     Attributes:
         graph: the canonical graph.
         body: the module that computes it; its state dict holds the checkpoint's tensors under their names.
-        taps: names of the nodes whose maps :meth:`forward` can give.
+        taps: names of the nodes whose maps :meth:`forward` can give: their own values, or with ``gamma`` their spike
+            activation maps, see :mod:`idsnn_convert.runtime.spike_map`.
         time_chunk: run so many time steps at a time to save memory, see :mod:`idsnn_convert.runtime.chunks`; all at once
             if None. Not with ``compiled``, whose kernels keep the potentials to themselves.
 
@@ -192,6 +202,7 @@ class SpikingNetwork(nn.Module):
         taps: Sequence[str] = (),
         fused: bool = True,
         pack_spikes: bool = False,
+        gamma: float | None = None,
     ) -> None:
         super().__init__()
         check(graph)
@@ -204,7 +215,8 @@ class SpikingNetwork(nn.Module):
             time_free = time_free_nodes(graph, encoder)
             found = fusions(graph, time_free) if fused else {}
             kept = {name: fusion for name, fusion in found.items() if not set(fusion.absorbed) & set(taps)}
-            body = _assemble(graph, time_free, kept, self.taps, compiled, spiking(graph) if pack_spikes else frozenset())
+            packed = spiking(graph) if pack_spikes else frozenset()
+            body = _assemble(graph, time_free, kept, self.taps, compiled, packed, gamma)
         self.body = _filled(body, tensors, device)
         self.time_steps = time_steps
         self.time_chunk: int | None = None
@@ -223,9 +235,9 @@ class SpikingNetwork(nn.Module):
         for module in self._lasting():
             module.time_steps = steps
 
-    def _lasting(self) -> list[SpikingNeuron | Repeat]:
+    def _lasting(self) -> list[SpikingNeuron | SpikeMap | Repeat]:
         """The modules that know how many steps a forward takes."""
-        return [module for module in self.body.modules() if isinstance(module, SpikingNeuron | Repeat)]
+        return [module for module in self.body.modules() if isinstance(module, SpikingNeuron | SpikeMap | Repeat)]
 
     def layer(self, name: str) -> nn.Module:
         """The module that gives the value of the graph's node ``name``, to hook into; a node that is fused into the neuron
@@ -234,7 +246,8 @@ class SpikingNetwork(nn.Module):
         return modules.get(f"{name}__fused") or modules.get(f"{name}__packed") or modules[name]
 
     def forward(self, images: Tensor, maps: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Logits (T, B, K); with ``maps`` also the mean over time (B, C, H, W) of each node in ``taps``."""
+        """Logits (T, B, K); with ``maps`` also the mean over time of what each of ``taps`` gives: (B, C, H, W), or one channel
+        of spike activation maps."""
         x, steps = self.encoder(images, self._time_steps), self._time_steps
         if self.time_chunk is None or self.time_chunk >= steps:
             values = self.body(x)

@@ -28,7 +28,8 @@ class Neuron:
     """What one spiking neuron layer is. The defaults are IDSNN's (Fan et al. 2023; values of its authors' code).
 
     ``decay`` is exp(-1 / tau), the share of the potential kept from one step to the next (1 for ``if``).
-    ``width`` is the surrogate's half-width, ``lens`` in the paper. With ``learn_decay`` or ``learn_threshold`` the layer
+    ``width`` is the surrogate's half-width, ``lens`` in the paper; ``damping`` a factor on its slope, against gradients that
+    grow from step to step (Bellec et al. 2018: 0.3; LaSNN eq. 15). With ``learn_decay`` or ``learn_threshold`` the layer
     owns a parameter for it, see :mod:`idsnn_convert.runtime.plif`, and the number here is where learning starts.
     """
 
@@ -40,15 +41,27 @@ class Neuron:
     width: float = 0.5
     learn_decay: bool = False
     learn_threshold: bool = False
+    damping: float = 1.0
 
     @property
     def tau(self) -> float:
         """Membrane time constant in time steps: -1 / ln(decay); infinite for a neuron without leak."""
         return math.inf if self.decay >= 1 else -1 / math.log(self.decay)
 
+    @property
+    def height(self) -> float:
+        """Of the rectangle's slope where it is not 0."""
+        return self.damping / (2 * self.width)
+
+    def slope(self, x: Tensor) -> Tensor:
+        """The surrogate's at ``x = U - v_threshold``."""
+        found = SURROGATES[self.surrogate](x, self.width)
+        return found if self.damping == 1 else found * self.damping
+
     def attrs(self) -> dict[str, Attr]:
-        """The attributes of a graph node that is this neuron; what it does not learn is left out."""
-        return {key: value for key, value in asdict(self).items() if value is not False}
+        """The attributes of a graph node that is this neuron; what it does not learn and a damping of 1 are left out."""
+        given = {key: value for key, value in asdict(self).items() if value is not False}
+        return {key: value for key, value in given.items() if key != "damping" or value != 1}
 
     def parameters(self) -> dict[str, float]:
         """Name of each parameter the layer learns -> its value at the start."""
@@ -74,8 +87,10 @@ def checked(attrs: Mapping[str, Attr]) -> Neuron:
     for key, known in (("kind", KINDS), ("reset", RESETS), ("surrogate", tuple(SURROGATES))):
         if attrs.get(key) not in known:
             raise UserError(f"neuron {key} {attrs.get(key)!r} is unknown", hint=f"Known: {', '.join(known)}.")
-    for key, low, high in (("v_threshold", 0.0, math.inf), ("decay", 0.0, 1.0), ("width", 0.0, math.inf)):
-        value = attrs.get(key)
+    given = {"damping": 1.0, **attrs}
+    ranges = (("v_threshold", 0.0, math.inf), ("decay", 0.0, 1.0), ("width", 0.0, math.inf), ("damping", 0.0, 1.0))
+    for key, low, high in ranges:
+        value = given.get(key)
         if not isinstance(value, float | int) or isinstance(value, bool) or not low < value <= high or math.isinf(value):
             raise UserError(f"neuron {key} must be a number above {low:g} and up to {high:g}, not {value!r}")
     flags = [attrs.get(key, False) for key in LEARNT]
@@ -85,7 +100,8 @@ def checked(attrs: Mapping[str, Attr]) -> Neuron:
         raise UserError("a neuron of decay 1 has no leak to learn", hint="Start from a decay below 1, kind lif.")
     numbers = (float(attrs["v_threshold"]), float(attrs["decay"]))  # type: ignore[arg-type]
     names = (str(attrs["reset"]), str(attrs["surrogate"]))
-    return Neuron(str(attrs["kind"]), *numbers, *names, float(attrs["width"]), *map(bool, flags))  # type: ignore[arg-type]
+    width, damping = float(attrs["width"]), float(given["damping"])  # type: ignore[arg-type]
+    return Neuron(str(attrs["kind"]), *numbers, *names, width, bool(flags[0]), bool(flags[1]), damping)
 
 
 def asked(kind: str, v_threshold: float, decay: float, reset: str, surrogate: str, width: float) -> Neuron:
@@ -143,7 +159,7 @@ class _Spike(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (u,) = ctx.saved_tensors
         neuron = ctx.neuron
-        return grad * SURROGATES[neuron.surrogate](u - neuron.v_threshold, neuron.width), None
+        return grad * neuron.slope(u - neuron.v_threshold), None
 
 
 def unrolled(x: Tensor, neuron: Neuron) -> Tensor:
@@ -196,7 +212,7 @@ class _MultiStep(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, last: Tensor | None) -> tuple[Tensor, None]:
         neuron: Neuron = ctx.neuron
         spikes, *slopes = ctx.saved_tensors
-        scale = 1 / (2 * neuron.width) if neuron.surrogate == "rectangle" else 1.0
+        scale = neuron.height if neuron.surrogate == "rectangle" else 1.0
         du = torch.empty_like(grad)
         for t in reversed(range(len(slopes))):
             torch.mul(grad[t], slopes[t], out=du[t])
@@ -213,7 +229,7 @@ class _MultiStep(torch.autograd.Function):
 def _saved_slope(u: Tensor, neuron: Neuron) -> Tensor:
     """The surrogate's slope at ``u``; for the rectangle only where it is not 0, as booleans."""
     x = u - neuron.v_threshold
-    return x.abs_() < neuron.width if neuron.surrogate == "rectangle" else SURROGATES[neuron.surrogate](x, neuron.width)
+    return x.abs_() < neuron.width if neuron.surrogate == "rectangle" else neuron.slope(x)
 
 
 def multi_step(x: Tensor, neuron: Neuron) -> Tensor:
@@ -281,8 +297,7 @@ class SpikingNeuron(nn.Module):
             return spikes_and_last(currents, neuron)
         wide = torch.promote_types(currents.dtype, torch.float32)
         numbers = (torch.as_tensor(number, device=currents.device).to(wide) for number in (self.decay, self.v_threshold))
-        slope, hard = SURROGATES[neuron.surrogate], neuron.reset == "hard"
-        return learned_spikes_and_last(currents, *numbers, hard=hard, slope=slope, width=neuron.width)
+        return learned_spikes_and_last(currents, *numbers, hard=neuron.reset == "hard", slope=neuron.slope)
 
     def extra_repr(self) -> str:
         return f"{self.neuron}, time_steps={self.time_steps}, repeats={self.repeats}"

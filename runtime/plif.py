@@ -7,12 +7,14 @@ The layer's parameters are free real numbers, so that no step of an optimiser ca
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from idsnn_convert.runtime.surrogates import Slope
+Slope = Callable[[Tensor], Tensor]
+"""Of the surrogate, at U - v."""
 
 DECAY, THRESHOLD = "decay_logit", "log_threshold"
 
@@ -31,9 +33,7 @@ class _LearnedMultiStep(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, decay: Tensor, v_threshold: Tensor, hard: bool, slope: Slope, width: float
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, decay: Tensor, v_threshold: Tensor, hard: bool, slope: Slope) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         potentials, spikes = torch.empty_like(x), torch.empty_like(x)
         for t, current in enumerate(x):
@@ -41,7 +41,7 @@ class _LearnedMultiStep(torch.autograd.Function):
             potentials[t] = current if left is None else current + decay * left
             spikes[t] = potentials[t] > v_threshold
         ctx.save_for_backward(potentials, spikes, decay, v_threshold)
-        ctx.hard, ctx.slope, ctx.width = hard, slope, width
+        ctx.hard, ctx.slope = hard, slope
         return spikes, potentials[-1]
 
     @staticmethod
@@ -49,7 +49,7 @@ class _LearnedMultiStep(torch.autograd.Function):
         potentials, spikes, decay, v_threshold = ctx.saved_tensors
         du, d_decay, d_threshold = torch.empty_like(grad), torch.zeros_like(decay), torch.zeros_like(v_threshold)
         for t in reversed(range(len(grad))):
-            fired = grad[t] * ctx.slope(potentials[t] - v_threshold, ctx.width)
+            fired = grad[t] * ctx.slope(potentials[t] - v_threshold)
             d_threshold -= fired.sum()
             if t + 1 < len(grad):
                 d_decay += (du[t + 1] * _left(potentials[t], spikes[t], v_threshold, ctx.hard)).sum()
@@ -59,7 +59,7 @@ class _LearnedMultiStep(torch.autograd.Function):
             elif last is not None:
                 fired = fired + last
             du[t] = fired
-        return du, d_decay, d_threshold, None, None, None
+        return du, d_decay, d_threshold, None, None
 
 
 def _left(u: Tensor, fired: Tensor, v_threshold: Tensor, hard: bool) -> Tensor:
@@ -67,21 +67,21 @@ def _left(u: Tensor, fired: Tensor, v_threshold: Tensor, hard: bool) -> Tensor:
     return u * (1 - fired) if hard else u - v_threshold * fired
 
 
-def learned_multi_step(x: Tensor, decay: Tensor, v_threshold: Tensor, *, hard: bool, slope: Slope, width: float) -> Tensor:
+def learned_multi_step(x: Tensor, decay: Tensor, v_threshold: Tensor, *, hard: bool, slope: Slope) -> Tensor:
     """Spikes (T, ...) for the currents ``x`` (T, ...), from zero potential; half-precision currents add up in float32.
 
     Args:
         decay, v_threshold: scalars; gradients reach them.
         hard: whether a spike takes all the potential, or ``v_threshold`` of it.
-        slope, width: the surrogate, see :mod:`idsnn_convert.runtime.surrogates`.
+        slope: the surrogate's.
     """
-    return learned_spikes_and_last(x, decay, v_threshold, hard=hard, slope=slope, width=width)[0]
+    return learned_spikes_and_last(x, decay, v_threshold, hard=hard, slope=slope)[0]
 
 
 def learned_spikes_and_last(
-    x: Tensor, decay: Tensor, v_threshold: Tensor, *, hard: bool, slope: Slope, width: float
+    x: Tensor, decay: Tensor, v_threshold: Tensor, *, hard: bool, slope: Slope
 ) -> tuple[Tensor, Tensor]:
     """As :func:`learned_multi_step`, and the last potential (...), before its reset."""
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    spikes, last = _LearnedMultiStep.apply(wide, decay, v_threshold, hard, slope, width)  # type: ignore[no-untyped-call]
+    spikes, last = _LearnedMultiStep.apply(wide, decay, v_threshold, hard, slope)  # type: ignore[no-untyped-call]
     return spikes.to(x.dtype), last

@@ -67,8 +67,9 @@ class Network(_Section):
 class Neurons(_Section):
     """What to change of the checkpoint's neurons; nothing where None. See :class:`idsnn_convert.runtime.neurons.Neuron`.
 
-    ``tau``: membrane time constant in time steps; ``decay = exp(-1 / tau)`` says the same. ``learn``: which numbers each
-    layer learns, starting from those it has.
+    ``tau``: membrane time constant in time steps; ``decay = exp(-1 / tau)`` says the same. ``width``: the surrogate's, a
+    number or each layer's own ``v_threshold``; ``damping``: a factor on its slope. ``learn``: which numbers each layer learns,
+    starting from those it has.
     """
 
     kind: Literal["lif", "if"] | None = None
@@ -76,8 +77,9 @@ class Neurons(_Section):
     decay: Annotated[float, Field(gt=0, le=1)] | None = None
     v_threshold: Above0 | None = None
     reset: Literal["hard", "soft"] | None = None
-    surrogate: Literal["rectangle", "triangle", "arctan", "sigmoid"] | None = None
-    width: Above0 | None = None
+    surrogate: Literal["rectangle", "triangle", "arctan", "sigmoid", "linear"] | None = None
+    width: Above0 | Literal["v_threshold"] | None = None
+    damping: Annotated[float, Field(gt=0, le=1)] | None = None
     learn: Annotated[tuple[Literal["decay", "v_threshold"], ...], Field(strict=False)] | None = None
 
 

@@ -1,6 +1,7 @@
 """Surrogate gradients: what stands in for dF/dU of the step function F = 1 if U > v_threshold else 0.
 
-Each takes ``x = U - v_threshold`` and a ``width`` (in units of the potential) and gives the slope at ``x``.
+Each takes ``x = U - v_threshold`` and a ``width`` (in units of the potential) and gives the slope at ``x``. All but
+``linear`` have area 1.
 """
 
 from __future__ import annotations
@@ -35,5 +36,17 @@ def sigmoid(x: Tensor, width: float) -> Tensor:
     return s * (1 - s) / width
 
 
-SURROGATES: dict[str, Slope] = {"rectangle": rectangle, "triangle": triangle, "arctan": arctan, "sigmoid": sigmoid}
+def linear(x: Tensor, width: float) -> Tensor:
+    """max(0, 1 - |x| / width): of height 1 whatever the width. LaSNN eq. 14, where width is the layer's threshold; the
+    factor of eq. 15 is the neuron's ``damping``. Divided by the width it would be :func:`triangle`."""
+    return (1 - x.abs() / width).clamp_min(0)
+
+
+SURROGATES: dict[str, Slope] = {
+    "rectangle": rectangle,
+    "triangle": triangle,
+    "arctan": arctan,
+    "sigmoid": sigmoid,
+    "linear": linear,
+}
 """Name in a checkpoint or a recipe -> slope."""

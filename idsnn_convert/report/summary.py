@@ -122,6 +122,8 @@ def neuron_told(settings: Mapping[str, Any]) -> str:
     """``lif, v_threshold 0.5, decay 0.25, hard reset, rectangle surrogate of half-width 0.5``."""
     told = "{kind}, v_threshold {v_threshold:g}, decay {decay:g}, {reset} reset, {surrogate} surrogate of half-width {width:g}"
     learnt = [key.removeprefix("learn_") for key, value in settings.items() if key.startswith("learn_") and value]
+    if (damping := settings.get("damping", 1)) != 1:
+        told += f" damped by {damping:g}"
     return told.format(**settings) + (f", learns its {' and '.join(learnt)}" if learnt else "")
 
 

@@ -13,6 +13,7 @@ from idsnn_convert.runtime.neurons import Neuron
 from idsnn_convert.runtime.surrogates import SURROGATES
 
 NEURONS = [Neuron(reset=reset, surrogate=name, width=0.4) for reset in ("hard", "soft") for name in SURROGATES]
+NEURONS += [Neuron(surrogate=name, damping=0.3) for name in ("rectangle", "linear")]
 BLOCK = 16
 """Values of a step in a block of these tests: with 3 channels 5 rows, so that 12 rows make two blocks and a rest."""
 
@@ -41,7 +42,7 @@ def everything(
     return [spikes, code, slopes, plain, plain_code, plain_slopes, *norm, own.currents(grad, code, slopes), inferred]
 
 
-@pytest.mark.parametrize("neuron", NEURONS, ids=lambda n: f"{n.reset}-{n.surrogate}")
+@pytest.mark.parametrize("neuron", NEURONS, ids=lambda n: f"{n.reset}-{n.surrogate}-{n.damping}")
 @pytest.mark.parametrize("once", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 def test_equal_to_the_plain_functions(neuron: Neuron, once: bool, training: bool) -> None:

@@ -144,6 +144,14 @@ def test_a_recipe_changes_every_neuron_and_nothing_else() -> None:
     assert all(torch.equal(tensor, before.tensors[name]) for name, tensor in after.tensors.items())
 
 
+def test_a_width_can_be_each_layers_threshold_and_a_slope_damped() -> None:
+    recipe = load_recipe("idsnn", ["neuron.surrogate=linear", "neuron.width=v_threshold", "neuron.damping=0.3"])
+    neurons = [checked(node.attrs) for node in prepared(converted(), recipe).graph.of("neuron")]
+    assert [(n.surrogate, n.width, n.damping) for n in neurons] == [("linear", 0.3, 0.3), ("linear", 0.7, 0.3)]
+    above = prepared(converted(), load_recipe("idsnn", ["neuron.width=v_threshold", "neuron.v_threshold=2.0"]))
+    assert {row["width"] for row in above.neurons} == {2.0}
+
+
 def test_a_recipe_lets_neurons_learn_from_where_they_stand() -> None:
     after = prepared(converted(), load_recipe("idsnn", ['neuron.learn=["decay", "v_threshold"]']))
     assert list(after.tensors) == list(tensor_shapes(after.graph))

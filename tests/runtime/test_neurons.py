@@ -29,7 +29,7 @@ ALL = [
     for kind, decay in (("lif", 0.6), ("if", 1.0))
     for reset in ("hard", "soft")
     for name in SURROGATES
-]
+] + [Neuron(surrogate=name, damping=0.3) for name in ("rectangle", "linear")]
 
 
 def trace(currents: list[float], neuron: Neuron) -> list[int]:
@@ -67,6 +67,19 @@ def test_gradient_by_hand() -> None:
     assert x.grad.flatten().tolist() == [1.5, 2.0]
 
 
+def test_a_damped_slope_by_hand() -> None:
+    # LaSNN eq. 14-15 at threshold 2 and damping 0.3: U = 1.5 is a quarter of the threshold away, 0.3 * 0.75.
+    x = torch.tensor([[1.5]], dtype=torch.float64, requires_grad=True)
+    multi_step(x, Neuron(v_threshold=2.0, surrogate="linear", width=2.0, damping=0.3)).sum().backward()
+    assert x.grad is not None
+    assert x.grad.item() == pytest.approx(0.3 * 0.75)
+
+
+def test_an_undamped_neuron_is_described_as_ever() -> None:
+    assert "damping" not in Neuron().attrs()
+    assert checked(Neuron(damping=0.3).attrs()).damping == 0.3
+
+
 def test_no_gradient_flows_through_the_reset() -> None:
     # U0 = .8 fires, so nothing of it reaches step 1.
     x = torch.tensor([[0.8], [0.4]], dtype=torch.float64, requires_grad=True)
@@ -75,7 +88,7 @@ def test_no_gradient_flows_through_the_reset() -> None:
     assert x.grad.flatten().tolist() == [0.0, 1.0]
 
 
-@pytest.mark.parametrize("neuron", ALL, ids=lambda n: f"{n.kind}-{n.reset}-{n.surrogate}")
+@pytest.mark.parametrize("neuron", ALL, ids=lambda n: f"{n.kind}-{n.reset}-{n.surrogate}-{n.damping}")
 @pytest.mark.parametrize("shape", [(1, 3), (4, 2, 3, 5, 5), (6, 1, 1), (3, 0, 2)])
 def test_closed_form_equals_autograd_through_the_unrolled_equations(neuron: Neuron, shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from idsnn_convert.runtime.neurons import Neuron, multi_step
 from idsnn_convert.runtime.plif import decay_logit, learned_multi_step
-from idsnn_convert.runtime.surrogates import SURROGATES, arctan
+from idsnn_convert.runtime.surrogates import SURROGATES
 
 
 def number(value: float) -> Tensor:
@@ -16,8 +16,7 @@ def number(value: float) -> Tensor:
 
 
 def spikes_of(x: Tensor, decay: Tensor, v: Tensor, neuron: Neuron) -> Tensor:
-    slope = SURROGATES[neuron.surrogate]
-    return learned_multi_step(x, decay, v, hard=neuron.reset == "hard", slope=slope, width=neuron.width)
+    return learned_multi_step(x, decay, v, hard=neuron.reset == "hard", slope=neuron.slope)
 
 
 def by_autograd(x: Tensor, decay: Tensor, v: Tensor, neuron: Neuron) -> Tensor:
@@ -27,7 +26,7 @@ def by_autograd(x: Tensor, decay: Tensor, v: Tensor, neuron: Neuron) -> Tensor:
         kept = u * (1 - fired) if neuron.reset == "hard" else u - v * fired
         u = decay * kept + current
         over = u - v
-        line = SURROGATES[neuron.surrogate](over, neuron.width).detach() * over
+        line = SURROGATES[neuron.surrogate](over, neuron.width).detach() * neuron.damping * over
         fired = (over > 0).to(x.dtype)
         spikes.append(fired + line - line.detach())
     return torch.stack(spikes)
@@ -53,7 +52,7 @@ def test_gradients_by_hand() -> None:
 @pytest.mark.parametrize("surrogate", SURROGATES)
 @pytest.mark.parametrize("shape", [(1, 3), (5, 2, 3, 4, 4)])
 def test_closed_form_equals_autograd(reset: str, surrogate: str, shape: tuple[int, ...]) -> None:
-    neuron = Neuron(reset=reset, surrogate=surrogate, width=0.7)
+    neuron = Neuron(reset=reset, surrogate=surrogate, width=0.7, damping=0.3)
     draw = torch.Generator().manual_seed(3)
     x = torch.randn(shape, dtype=torch.float64, generator=draw, requires_grad=True)
     weight = torch.randn(shape, dtype=torch.float64, generator=draw)
@@ -76,7 +75,7 @@ def test_numbers_that_do_not_move_give_the_fixed_neuron(reset: str) -> None:
 
 def test_half_precision_adds_up_in_float32() -> None:
     x = torch.full((300, 1), 2**-9, dtype=torch.bfloat16)  # in bfloat16 the sum would stick at 1/2
-    spikes = learned_multi_step(x, torch.tensor(1.0), torch.tensor(0.55), hard=True, slope=arctan, width=1.0)
+    spikes = learned_multi_step(x, torch.tensor(1.0), torch.tensor(0.55), hard=True, slope=Neuron(surrogate="arctan").slope)
     assert spikes.dtype == torch.bfloat16
     assert spikes.sum() == 1
 

@@ -32,6 +32,7 @@ def test_neurons_alike_are_told_once(record: Record) -> None:
     assert others == []
     learning = {**record.neurons[0].settings, "learn_decay": True, "learn_threshold": True}
     assert summary.neuron_told(learning) == f"{told}, learns its decay and threshold"
+    assert summary.neuron_told({**record.neurons[0].settings, "damping": 0.3}) == f"{told} damped by 0.3"
 
 
 def test_reasons_that_differ_in_the_block_alone_are_one() -> None:
