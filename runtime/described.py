@@ -20,6 +20,8 @@ from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.files import replacing
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.ops import check, tensor_shapes
+from idsnn_convert.runtime.seal import KEY as SEAL
+from idsnn_convert.runtime.seal import broken, sealed
 
 LARGEST = 64 << 20
 """Most bytes of a description that are read."""
@@ -40,9 +42,9 @@ def write(path: Path, key: str, graph: Graph, facts: Mapping[str, Any], tensors:
         UserError: if the tensors do not fit the graph or the place cannot be written.
     """
     _check_tensors(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, graph)
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with replacing(path) as part:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, {key: text})
+        save_file(plain, part, {key: sealed(facts, plain)})
 
 
 def carries(path: Path, key: str) -> bool:
@@ -64,7 +66,7 @@ def read(path: Path, key: str, what: str, parse: Callable[[Any], Found], absent:
         absent: raised if there is no description under ``key``.
 
     Raises:
-        UserError: if the file is missing, cut short, or its tensors do not fit its graph.
+        UserError: if the file is missing, cut short or damaged, or its tensors do not fit its graph.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -73,18 +75,23 @@ def read(path: Path, key: str, what: str, parse: Callable[[Any], Found], absent:
             metadata = file.metadata() or {}
             if key not in metadata:
                 raise absent
-            found = _parsed(path, metadata[key], parse)
+            found, seal = _parsed(path, metadata[key], parse)
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             kinds = {name: file.get_slice(name).get_dtype() for name in shapes}
             _check_tensors(path, shapes, found.graph)
             if odd := [name for name, kind in kinds.items() if kind != "F32"]:
                 raise UserError(f"{path}: tensor {odd[0]!r} is stored as {kinds[odd[0]]}, not as F32")
-            return found, {name: file.get_tensor(name) for name in tensor_shapes(found.graph)}
+            tensors = {name: file.get_tensor(name) for name in tensor_shapes(found.graph)}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is no readable {what}: {error}", hint="Is it such a file, and complete?") from error
+    if seal is not None and broken(metadata[key], seal, tensors):  # none is in files that others wrote
+        problem = f"{path} is damaged: its content is not what was written (SHA-256)"
+        raise UserError(problem, hint="Take a copy from elsewhere, or make it anew.")
+    return found, tensors
 
 
-def _parsed(path: Path, text: str, parse: Callable[[Any], Found]) -> Found:
+def _parsed(path: Path, text: str, parse: Callable[[Any], Found]) -> tuple[Found, Any]:
+    """What the description says, and its seal, if it has one."""
     if len(text) > LARGEST:
         raise UserError(f"{path}: its description is {len(text):,} bytes long; at most {LARGEST:,} are read")
     try:
@@ -92,7 +99,7 @@ def _parsed(path: Path, text: str, parse: Callable[[Any], Found]) -> Found:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: its description is no valid JSON ({error})") from error
     try:
-        return parse(data)
+        return parse(data), data.get(SEAL)
     except UserError as error:
         raise UserError(f"{path}: {error.problem}", hint=error.hint) from error
 

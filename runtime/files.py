@@ -1,39 +1,55 @@
-"""Writing files so that a reader finds the old one or the new one, never half of either."""
+"""Writing files so that a reader finds the old one or the new one, never half of either, whenever the process dies.
+
+What is not finished lies in a folder of its own, ``.idsnn-*.part``, beside its place. A process that is killed leaves it
+behind; the next one that writes into the same folder removes it.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from idsnn_convert.runtime.errors import UserError
 
+PREFIX, SUFFIX = ".idsnn-", ".part"
+PATIENCE = 1.0
+"""Seconds to wait for a process that removes leftovers."""
+
+CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)
+"""How a file system says that folders cannot be synced there, or not by this user."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``; on a clean exit its bytes are on disk and take ``path``'s place.
+    """A temporary path of the same name; on a clean exit its bytes are on disk and take ``path``'s place.
+
+    The folder it is in is its own: what a library leaves there besides is removed with it.
 
     Raises:
         UserError: if the folder is missing or cannot be written, or the disk is full; ``path`` is untouched then.
     """
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        hint = "Is the folder there, and may you write to it?"
-        raise UserError(f"cannot write {path}: {error.strerror}", hint=hint) from error
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        _publish(part, path)
-    except (OSError, SafetensorError) as error:
-        raise cannot_write(path, error) from error
-    finally:
-        part.unlink(missing_ok=True)
+    with _announced(path.parent):
+        try:
+            made = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=SUFFIX, dir=path.parent))
+        except OSError as error:
+            hint = "Is the folder there, and may you write to it?"
+            raise UserError(f"cannot write {path}: {error.strerror}", hint=hint) from error
+        try:
+            yield made / path.name
+            publish(made / path.name, path)
+        except (OSError, SafetensorError) as error:
+            raise cannot_write(path, error) from error
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def cannot_write(path: Path, error: Exception) -> UserError:
@@ -43,16 +59,33 @@ def cannot_write(path: Path, error: Exception) -> UserError:
     return UserError(f"cannot write {path}: {reason}", hint=hint)
 
 
-def _publish(part: Path, path: Path) -> None:
+def publish(part: Path, path: Path) -> None:
+    """Gives the finished file ``part`` the name ``path``, in the same file system; both are on disk when this returns."""
     umask = os.umask(0)
     os.umask(umask)
-    part.chmod(0o666 & ~umask)  # mkstemp makes files for their owner alone
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
+    part.chmod(0o666 & ~umask)  # what makes temporary files makes them for their owner alone
+    sync(part)
     part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync(path: Path) -> None:
+    """The bytes of a file are on disk when this returns."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """The names in a folder are on disk when this returns, where the file system can do that."""
+    try:
+        folder = os.open(path, os.O_RDONLY)
+    except PermissionError:  # one may write into a folder that one may not list
+        return
     try:
         os.fsync(folder)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
     finally:
         os.close(folder)
 
@@ -61,3 +94,51 @@ def write_text(path: Path, text: str) -> None:
     """Writes ``text`` as UTF-8, all or nothing."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def tidy(folder: Path) -> None:
+    """Removes what dead processes left unfinished in ``folder``, unless another process is writing there."""
+    with _announced(folder):
+        pass
+
+
+@contextmanager
+def _announced(folder: Path) -> Iterator[None]:
+    """Within, other processes know that files are being written in ``folder``: they leave what is not finished alone.
+
+    They know by a shared lock on the folder, which ends with the process. Whoever gets the lock for himself knows that
+    nobody writes there, so that everything unfinished is a dead process's. Where nothing can be locked all is left alone.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # whoever writes next finds out why
+        yield
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _sweep(folder)
+        _share(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sweep(folder: Path) -> None:
+    for left in folder.glob(f"{PREFIX}*{SUFFIX}"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _share(handle: int) -> None:
+    """Takes the shared lock; does without where somebody keeps the folder to himself, as flock(1) may, or none can be had."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < until:
+                time.sleep(0.01)
+                continue
+        except OSError:
+            pass
+        return

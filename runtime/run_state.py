@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from idsnn_convert.runtime.distributed import ALONE, World
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.recipe import Recipe
+from idsnn_convert.runtime.seal import digest
 from idsnn_convert.runtime.updates import Updates
 
 SUMS = 7
@@ -30,6 +30,7 @@ class Position:
         batch: batches done of the next one.
         sums: over those batches' images: loss, cross-entropy, KL, ensemble, taps, right answers, images.
         train_seconds: spent on those batches.
+        files: of the epochs done, the name of each file in the run folder and its SHA-256.
     """
 
     epoch: int = 0
@@ -42,6 +43,7 @@ class Position:
     last_top1: float = 0.0
     best_ema_top1: float = -1.0
     best_ema_epoch: int = 0
+    files: dict[str, str] = field(default_factory=dict)
 
     def finish_epoch(self, top1: float, ema_top1: float | None = None) -> None:
         """Moves to the next epoch; ``top1`` is this one's accuracy, the best one if none before was as high."""
@@ -51,6 +53,13 @@ class Position:
             self.best_top1, self.best_epoch = top1, self.epoch
         if ema_top1 is not None and ema_top1 > self.best_ema_top1:
             self.best_ema_top1, self.best_ema_epoch = ema_top1, self.epoch
+
+    def forget_best(self, best: bool, ema: bool) -> None:
+        """Where the best epoch's checkpoint was removed, the best of those to come is kept."""
+        if not best:
+            self.best_top1, self.best_epoch = -1.0, 0
+        if not ema:
+            self.best_ema_top1, self.best_ema_epoch = -1.0, 0
 
 
 def identity(
@@ -64,17 +73,8 @@ def identity(
         "images": train.form_told,
         "test_images": test_images,
         "normalisation": normalisation.to_json(),
-        "teacher_sha256": None if teacher is None else _digest(teacher),
+        "teacher_sha256": None if teacher is None else digest(teacher.state_dict()),
     }
-
-
-def _digest(module: nn.Module) -> str:
-    """SHA-256 of a module's tensors, names and shapes."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def check_same(folder: Path, facts: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

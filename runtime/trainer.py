@@ -216,7 +216,9 @@ def _begin(run: _Run, resume: bool) -> None:
     check_same(folder.path, facts, run.identity)
     run.at = restore(folder.path, tensors, facts, run.network, run.updates, run.device, world.rank)
     if world.leads:
-        folder.keep_metrics(run.at.epoch)
+        folder.settle(run.at.files)
+        folder.check(run.at.files)
+        run.at.forget_best(folder.best.exists(), folder.best_ema.exists())
     world.wait()  # so that none is still reading when the state is written next
 
 
@@ -291,7 +293,7 @@ def _look(run: _Run, stop: StopRequest) -> None:
 
 
 def _finish_epoch(run: _Run, stop: StopRequest) -> None:
-    """Evaluates, then writes checkpoints, metrics and state, in an order that a kill between two cannot spoil."""
+    """Evaluates, then writes checkpoints, metrics and state; a kill at any moment leaves those of one epoch."""
     at, average = run.at, run.updates.average
     with stop.at_once() if run.world.size == 1 else nullcontext():
         tested, rates = _tested(run, run.network)
@@ -299,8 +301,13 @@ def _finish_epoch(run: _Run, stop: StopRequest) -> None:
     record = _record(run, tested, averaged) | {"test_firing_rates": rates}
     at.finish_epoch(tested.top1, None if averaged is None else averaged.top1)
     if run.world.leads:
-        _write_epoch(run, record)
+        with run.folder.staged() as staged:
+            _write_epoch(run, staged, record)
+            run.folder.stage_metrics(record)
+            at.files |= staged.hashes()
     run.write_state()
+    if run.world.leads:
+        run.folder.settle(at.files)
     if run.watcher is not None:
         run.watcher.epoch(record)
 
@@ -318,9 +325,9 @@ def _tested(run: _Run, network: nn.Module) -> tuple[Evaluation, dict[str, float]
     return tested, rates.found(run.world)
 
 
-def _write_epoch(run: _Run, record: Mapping[str, Any]) -> None:
-    """The checkpoints and the line of an epoch that is done."""
-    at, folder, average = run.at, run.folder, run.updates.average
+def _write_epoch(run: _Run, folder: RunFolder, record: Mapping[str, Any]) -> None:
+    """The checkpoints of an epoch that is done."""
+    at, average = run.at, run.updates.average
     training = {**run.identity, "metrics": record}
     run.save(run.network, folder.last, training)
     if at.best_epoch == at.epoch:
@@ -329,7 +336,6 @@ def _write_epoch(run: _Run, record: Mapping[str, Any]) -> None:
         run.save(average.network, folder.last_ema, training)
         if at.best_ema_epoch == at.epoch:
             run.save(average.network, folder.best_ema, training)
-    folder.append_metrics(record)
 
 
 def _record(run: _Run, tested: Evaluation, averaged: Evaluation | None) -> dict[str, Any]:

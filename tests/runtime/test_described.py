@@ -44,5 +44,5 @@ def test_a_description_beyond_the_bound_is_not_parsed(
 ) -> None:
     described.write(tmp_path / "net", "kind", tiny_graph, {"format_version": 7}, random_tensors(tiny_graph))
     monkeypatch.setattr(described, "LARGEST", 10)
-    with pytest.raises(UserError, match=r"description is 20 bytes long; at most 10"):
+    with pytest.raises(UserError, match=r"description is 96 bytes long; at most 10"):
         described.read(tmp_path / "net", "kind", "network", parse, ABSENT)

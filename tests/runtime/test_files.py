@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import signal
 import stat
+import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors import SafetensorError
 
+from idsnn_convert.runtime import files
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.files import replacing, write_text
+from idsnn_convert.runtime.files import replacing, tidy, write_text
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_new_file_takes_the_old_ones_place(tmp_path: Path) -> None:
@@ -66,3 +75,116 @@ def test_others_may_read_it_as_the_umask_allows(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o644
+
+
+def test_what_a_library_leaves_beside_the_file_goes_too(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a.svg") as part:
+        assert part.name == "a.svg"
+        part.with_name(".tmp").write_text("scratch")
+        part.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.svg"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from idsnn_convert.runtime.files import replacing
+with replacing(Path(sys.argv[1])) as part:
+    part.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_next_writer_removes_what_a_killed_one_left_but_not_what_a_living_one_writes(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a.txt")], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".idsnn-")
+    with replacing(tmp_path / "b.txt") as living:
+        assert not left.exists()
+        living.write_text("b")
+        write_text(tmp_path / "c.txt", "c")
+        tidy(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.txt", "c.txt"]
+
+
+def test_a_folder_that_somebody_keeps_to_himself_can_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PATIENCE", 0.02)
+    handle = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        write_text(tmp_path / "a.txt", "x")
+    finally:
+        os.close(handle)
+    assert (tmp_path / "a.txt").read_text() == "x"
+
+
+def test_a_file_system_without_locks_can_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / ".idsnn-abc.part").mkdir()  # perhaps somebody's who is at it
+    write_text(tmp_path / "a.txt", "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".idsnn-abc.part", "a.txt"]
+
+
+def failing(number: int, after: int = 0) -> Any:
+    """An os.fsync that fails after so many calls."""
+    calls = []
+
+    def fsync(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) > after:
+            raise OSError(number, os.strerror(number))
+
+    return fsync
+
+
+def test_a_disk_that_fails_to_keep_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    monkeypatch.setattr(os, "fsync", failing(errno.EIO))
+    with pytest.raises(UserError, match=r"cannot write .*a\.txt: Input/output error"):
+        write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_file_system_that_does_not_sync_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: bool
+) -> None:
+    monkeypatch.setattr(os, "fsync", failing(number, after=1))
+    with pytest.raises(UserError) if told else nullcontext():
+        write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_a_folder_that_may_not_be_written_to_is_told(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    try:
+        with pytest.raises(UserError, match="Permission denied"):
+            write_text(tmp_path / "a.txt", "x")
+    finally:
+        tmp_path.chmod(0o755)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list any folder")
+def test_a_folder_that_may_be_written_to_but_not_listed(tmp_path: Path) -> None:
+    tmp_path.chmod(0o333)
+    try:
+        write_text(tmp_path / "a.txt", "x")
+    finally:
+        tmp_path.chmod(0o755)
+    assert (tmp_path / "a.txt").read_text() == "x"
+
+
+def test_it_is_on_disk_before_it_has_its_name_and_the_name_before_anyone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append((os.fstat(handle).st_ino, (tmp_path / "a.txt").exists())))
+    write_text(tmp_path / "a.txt", "x")
+    assert synced == [((tmp_path / "a.txt").stat().st_ino, False), (tmp_path.stat().st_ino, True)]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.recipe import Recipe, load_recipe
@@ -22,7 +27,7 @@ def test_made_with_its_parents_and_free_again_afterwards(tmp_path: Path) -> None
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     with (
         open_run(tmp_path, resume=False),
-        pytest.raises(UserError, match=r"another process is training in .*\n.*name another folder"),
+        pytest.raises(UserError, match=rf"^process {os.getpid()} on {gethostname()} is training in .*\n.*name another folder"),
         open_run(tmp_path, resume=False),
     ):
         pass
@@ -76,23 +81,92 @@ def test_a_damaged_state_is_told(tmp_path: Path) -> None:
             folder.read_state()
 
 
-def test_metrics_lines(tmp_path: Path) -> None:
+def test_a_turned_bit_of_the_state_is_told(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.keep_metrics(2)
-    assert not folder.metrics.exists()
-    for epoch in (1, 2, 3):
-        folder.append_metrics({"epoch": epoch})
-    folder.keep_metrics(2)
-    folder.append_metrics({"epoch": 33})
-    assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [1, 2, 33]
+    folder.write_state({"w": torch.rand(100)}, {"epoch": 3})
+    whole = folder.state.read_bytes()
+    for place in (len(whole) - 7, whole.index(b"epoch") + 8):
+        folder.state.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=r"state\.safetensors cannot be read: it is damaged \(SHA-256\)"):
+            folder.read_state()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_metrics_that_find_no_room(tmp_path: Path) -> None:
+def test_a_state_that_is_no_object_is_told(tmp_path: Path) -> None:
+    save_file({}, tmp_path / "state.safetensors", {"idsnn_state": "[1]"})
+    with pytest.raises(UserError, match=r"state\.safetensors cannot be read: "):
+        RunFolder(tmp_path).read_state()
+
+
+def staged(folder: RunFolder, text: str) -> dict[str, str]:
+    """An epoch's two files in ``.next``."""
+    with folder.staged() as place:
+        place.last.write_text(text)
+        folder.stage_metrics({"epoch": text})
+        return place.hashes()
+
+
+def test_an_epochs_files_wait_for_the_state_that_names_them(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.metrics.symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"cannot write .*metrics\.jsonl: No space left on device"):
-        folder.append_metrics({"epoch": 1})
+    old = staged(folder, "old")
+    assert not folder.last.exists()
+    folder.settle(old)
+    assert folder.last.read_text() == "old"
+    staged(folder, "of an epoch that no state knows")
+    folder.settle(old)
+    assert folder.last.read_text() == "old"
+    new = staged(folder, "new")
+    folder.next.last.replace(folder.last)  # dead between two moves
+    folder.settle(new)
+    assert folder.last.read_text() == "new"
+    assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == ["old", "new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.safetensors", "metrics.jsonl"]
+    folder.check(new)
+
+
+def test_a_file_that_the_run_did_not_write_is_told_and_one_that_was_removed_is_not(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    files = staged(folder, "new")
+    folder.settle(files)
+    folder.last.write_text("neW")
+    with pytest.raises(UserError, match=r"last\.safetensors is not the file that the run wrote.*\n.*or remove it"):
+        folder.check(files)
+    folder.last.unlink()
+    folder.check(files)
+
+
+def test_what_cannot_be_staged_is_not_left_half(tmp_path: Path) -> None:
+    def fail() -> None:
+        with RunFolder(tmp_path).staged() as place:
+            place.last.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_dead_process_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".idsnn-abc.part").mkdir()
+    with open_run(tmp_path, resume=False):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_the_lock_of_a_dead_process_is_none(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("process 1 on elsewhere\n")
+    with open_run(tmp_path, resume=False):
+        assert (tmp_path / ".lock").read_text() == f"process {os.getpid()} on {gethostname()}\n"
+
+
+def test_a_file_system_that_cannot_lock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with (
+        pytest.raises(UserError, match=r"cannot lock files: No locks available\n.*local disk"),
+        open_run(tmp_path, resume=False),
+    ):
+        pass
 
 
 def test_the_recipe_is_a_recipe(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from idsnn_convert.runtime.run_folder import RunFolder
 from idsnn_convert.runtime.stop import Interrupted
 from tests import graphs
 from tests.runtime import toy
-from tests.runtime.toy import At, Killed, Log, assert_same_run, killed
+from tests.runtime.toy import TIMES, At, Killed, Log, assert_same_run, killed, metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,13 +91,40 @@ def test_a_run_that_broke_off_between_two_files(tmp_path: Path, undisturbed: Pat
     assert_same_run(tmp_path / "run", undisturbed)
 
 
-def test_a_metrics_line_whose_state_was_not_written_is_written_again(tmp_path: Path, undisturbed: Path) -> None:
-    with pytest.raises(Killed):
-        toy.run(tmp_path / "run", watcher=At(1, None, killed))
-    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
-        file.write('{"epoch": 2, "tra')
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_run_that_broke_off_beside_its_state(
+    tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, settled: bool
+) -> None:
+    """Right after the state was written: its files are not in their places yet, or all of them are."""
+    settle = RunFolder.settle
+
+    def broken_off(folder: RunFolder, files: dict[str, str]) -> None:
+        if settled:
+            settle(folder, files)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "settle", broken_off)
+        with pytest.raises(Killed):
+            toy.run(tmp_path / "run")
     toy.run(tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", undisturbed)
+    assert not (tmp_path / "run" / ".next").exists()
+
+
+def test_a_damaged_checkpoint_stops_a_run_that_goes_on_without_it(tmp_path: Path, undisturbed: Path) -> None:
+    with pytest.raises(Killed):
+        toy.run(tmp_path / "run", watcher=At(2, 1, killed))
+    best = tmp_path / "run" / "best.safetensors"
+    whole = best.read_bytes()
+    best.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"best\.safetensors is not the file that the run wrote"):
+        toy.run(tmp_path / "run", resume=True)
+    best.unlink()
+    result = toy.run(tmp_path / "run", resume=True)
+    assert result.best_epoch > 1
+    assert best.exists()
+    assert metrics(tmp_path / "run", *TIMES) == metrics(undisturbed, *TIMES)
 
 
 def test_killed_by_the_system(tmp_path: Path) -> None:
@@ -172,11 +199,12 @@ def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(
     with monkeypatch.context() as patched:
         for module in (described, run_folder):
             patched.setattr(module, "save_file", save_file)
-        with pytest.raises(UserError, match=r"cannot write .*run/\w+\.safetensors: .*No space left on device"):
+        with pytest.raises(UserError, match=r"cannot write .*\.safetensors: .*No space left on device"):
             toy.run(tmp_path / "run")
-    assert not list((tmp_path / "run").glob("*.part"))
+    assert not list((tmp_path / "run").rglob("*.part"))
     toy.run(tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "run", undisturbed)
+    assert not list((tmp_path / "run").rglob("*.part"))
 
 
 def test_a_finished_run_resumed_is_left_as_it_is(tmp_path: Path) -> None:
