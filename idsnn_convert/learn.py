@@ -12,8 +12,8 @@ from torch import nn
 
 from idsnn_convert import runtime
 from idsnn_convert.api import open_file
+from idsnn_convert.distil import Tutor, open_tutor, tap_pairs, tutor_network
 from idsnn_convert.identify import identified, remembered
-from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
 from idsnn_convert.runtime.data import Dataset, Split, open_dataset
@@ -30,7 +30,6 @@ from idsnn_convert.runtime.network import SpikingNetwork, build
 from idsnn_convert.runtime.neurons import parameter_shapes
 from idsnn_convert.runtime.normalisation import KNOWN, MEASURED, Normalisation, from_json, measured, parse
 from idsnn_convert.runtime.recipe import Recipe, load_recipe
-from idsnn_convert.runtime.taps import read_taps
 from idsnn_convert.runtime.trainer import TrainResult, Watcher, train
 
 WORTH_COMPILING = 20_000
@@ -221,7 +220,8 @@ def train_file(
     """Trains the spiking checkpoint ``student`` by a recipe, into the run folder ``out``.
 
     Args:
-        teacher: the file it distills from; needed if the recipe's ``loss.alpha`` or ``loss.tap_weight`` is above 0.
+        teacher: the file it distills from, a spiking checkpoint among others; needed if the recipe's ``loss.alpha`` or
+            ``loss.tap_weight`` is above 0.
         recipe: a shipped recipe's name or a TOML file; ``overrides`` are ``section.key=value``.
         normalisation: of the images; by default the checkpoint's, else what the teacher's first batch norm tells.
         limit_train: train on so many images only.
@@ -240,16 +240,11 @@ def train_file(
         raise UserError(problem, hint="Name one with --teacher, or a recipe that does without: init-only, baseline.")
     start, dataset = prepared(read(path), settings), open_dataset(data).with_test(limit_test)
     check_fits(start.graph, dataset.test)
-    taught = None if teacher is None else load_teacher(teacher, arch=arch, input_size=input_size)
+    taught = None if teacher is None else open_tutor(teacher, arch=arch, input_size=input_size)
     if taught is not None:
         check_fits(taught.graph, dataset.test)
     where = own_device(device_named(device))
-    if taught is None:
-        chosen = decide_normalisation(start, dataset, normalisation)
-    else:
-        asked = normalisation is not None or start.normalisation is not None
-        known = decide_normalisation(start, dataset, normalisation) if asked else None
-        taught, chosen = read_by(taught, dataset, known, told)
+    taught, chosen, theirs = _both_normalised(start, taught, dataset, normalisation, told)
     for line in chosen.lines():
         told(line)
     passes = (limit_train or len(dataset.train)) * settings.run.epochs * start.time_steps
@@ -258,9 +253,16 @@ def train_file(
     fuse = _compile(compiled, passes, where, told)
     if fuse and any(parameter_shapes(node.attrs) for node in start.graph.of("neuron")):
         told("kernels: neurons that learn their decay or threshold run on their own, in plain PyTorch")
-    loss = settings.loss
-    taps = read_taps(start.mapping, start.graph, taught.graph, loss.tap) if taught is not None and loss.tap_weight else ()
-    network = runtime.network(start, compiled=fuse, taps=[tap.student for tap in taps], pack_spikes=settings.run.pack_spikes)
+    taps = tap_pairs(settings.loss, start, taught)
+    if taps:
+        told("compared maps, student's and teacher's: " + ", ".join(f"{tap.student} and {tap.teacher}" for tap in taps))
+    network = runtime.network(
+        start,
+        compiled=fuse,
+        taps=[tap.student for tap in taps],
+        pack_spikes=settings.run.pack_spikes,
+        gamma=settings.loss.tap_gamma if settings.loss.tap == "gradient" else None,
+    )
     with joined(where) as world:
         if world.size > 1:
             told(f"{world.size} processes share each batch of {settings.run.batch_size} images")
@@ -271,7 +273,7 @@ def train_file(
             Path(out),
             normalisation=chosen.normalisation,
             save=lambda trained, place, record: _save(start, trained, place, record, chosen),
-            teacher=None if taught is None else build(taught.graph, taught.tensors, taps=[tap.teacher for tap in taps]),
+            teacher=tutor_network(taught, taps, start.time_steps, chosen.normalisation, theirs) if taught else None,
             watcher=watcher,
             limit_train=limit_train,
             resume=resume,
@@ -279,6 +281,30 @@ def train_file(
             world=world,
         )
     return Training(result, settings, chosen)
+
+
+def _both_normalised(
+    start: Checkpoint, taught: Tutor | None, dataset: Dataset, override: str | None, told: Callable[[str], None]
+) -> tuple[Tutor | None, Normalised, Normalisation]:
+    """The teacher as its batch norms say, how the run's images are normalised, and how the teacher's were.
+
+    Student and teacher share one normalisation where the student was made from this teacher or knows none yet; else each
+    keeps its own.
+    """
+    if isinstance(taught, Teacher) and (start.normalisation is None or start.teacher.get("sha256") == taught.sha256):
+        asked = override is not None or start.normalisation is not None
+        known = decide_normalisation(start, dataset, override) if asked else None
+        taught, chosen = read_by(taught, dataset, known, told)
+        return taught, chosen, chosen.normalisation
+    chosen = decide_normalisation(start, dataset, override)
+    if taught is None:
+        return None, chosen, chosen.normalisation
+    if isinstance(taught, Teacher):
+        taught, theirs = read_by(taught, dataset, None, told)
+    else:
+        theirs = decide_normalisation(taught, dataset, None)
+    told(f"the teacher's images: {next(theirs.lines())}")
+    return taught, chosen, theirs.normalisation
 
 
 def _save(start: Checkpoint, trained: nn.Module, place: Path, record: dict[str, Any], chosen: Normalised) -> None:

@@ -4,6 +4,9 @@ IDSNN (Fan et al. 2023, eq. 6-8) judges the mean over time. "Temporal-wise" dist
 logit-based knowledge distillation of deep spiking neural networks for full-range timestep deployment") judges each step
 by label and teacher, and by the steps' ensemble, so that the network can stop after any number of steps.
 
+Kushawaha et al. 2021 ("Distilling spikes") hold a student's output spikes against a spiking teacher's in a window that
+slides over the steps: here the means of their logits there, since these outputs do not fire.
+
 Letters: T time steps, B batch, K classes. Student logits are (T, B, K), one row a step; teacher logits (B, K).
 """
 
@@ -56,7 +59,8 @@ def total_loss(
     Args:
         logits: the student's, (T, B, K).
         labels: int64 (B,), or soft ones: float (B, K), each row a distribution.
-        teacher_logits: (B, K); may be None for ``alpha = 0``.
+        teacher_logits: (B, K), or a spiking teacher's of each step, (T, B, K), where ``kl`` is not ``mean``; may be None for
+            ``alpha = 0``.
         readout: how one answer is made of all steps; by default the mean.
         tap: the distance of feature maps; may be None for ``tap_weight = 0``.
     """
@@ -69,7 +73,8 @@ def total_loss(
     if settings.alpha:
         if teacher_logits is None:
             raise ValueError(f"alpha is {settings.alpha}, but there are no teacher logits")
-        kl = kl_divergence(*_judged(settings.kl, answer, logits, teacher_logits.float()), settings.temperature)
+        judged = _judged(settings.kl, answer, logits, teacher_logits.float(), settings.window)
+        kl = kl_divergence(*judged, settings.temperature)
     if settings.ensemble_weight:
         target = (answer if settings.ensemble == "all" else right_steps(logits, labels)).detach()
         ensemble = kl_divergence(*_judged("steps", answer, logits, target), settings.temperature)
@@ -84,11 +89,19 @@ def total_loss(
     return LossTerms(total, ce.detach(), kl.detach(), ensemble.detach(), none if tap is None else tap.detach(), right)
 
 
-def _judged(on: str, answer: Tensor, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and the targets to hold them against: the answer (B rows), or each step's (T*B rows)."""
+def _judged(on: str, answer: Tensor, logits: Tensor, target: Tensor, window: int = 1) -> tuple[Tensor, Tensor]:
+    """Logits and the targets to hold them against: the answer (B rows), each step's (T*B rows), or each window's."""
     if on == "mean":
         return answer, target
-    return logits.flatten(0, 1), target.repeat(len(logits), *(1,) * (target.dim() - 1))
+    timed = target.dim() == logits.dim()
+    if on == "windows":
+        logits, target = over_windows(logits, window), over_windows(target, window) if timed else target
+    return logits.flatten(0, 1), target.flatten(0, 1) if timed else target.repeat(len(logits), *(1,) * (target.dim() - 1))
+
+
+def over_windows(logits: Tensor, window: int) -> Tensor:
+    """The mean of every ``window`` steps in a row, of all if there are fewer: (T, B, K) -> (T - window + 1, B, K)."""
+    return logits.unfold(0, min(window, len(logits)), 1).mean(-1)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.losses import LossTerms, total_loss
+from idsnn_convert.runtime.losses import LossTerms, cross_entropy, total_loss
 from idsnn_convert.runtime.readout import Readout
 from idsnn_convert.runtime.recipe import Loss
 from idsnn_convert.runtime.taps import tap_loss
@@ -28,8 +28,8 @@ class Objective:
     Attributes:
         student: gives logits (T, B, K), or (B, K) for a network without time. Where the recipe compares feature maps it is
             called with ``maps=True`` and gives them too, see :class:`idsnn_convert.runtime.network.SpikingNetwork`.
-        teacher: gives logits (B, K), and where feature maps are compared its own after them; never learns. None if nothing
-            is distilled.
+        teacher: gives logits (B, K), a spiking one of each step (T, B, K), and where feature maps are compared its own after
+            them; never learns. None if nothing is distilled.
         settings: the recipe's losses.
         precision: the recipe's; logits and losses are float32 whatever it is.
         readout: how one answer is made of all steps; by default their mean.
@@ -55,20 +55,26 @@ class Objective:
         with self._precision(images.device):
             logits, maps = self.student(images, maps=True) if compares else (self.student(images), [])
         logits = logits if logits.dim() == 3 else logits[None]
-        taught, theirs = self._taught(images, logits.shape[1:])
+        taught, theirs = self._taught(images, labels, logits.shape[1:])
         tap = tap_loss(maps, theirs, self.settings.tap) if compares else None
         return total_loss(logits, labels, taught, self.settings, self.readout, tap)
 
-    def _taught(self, images: Tensor, shape: torch.Size) -> tuple[Tensor | None, Sequence[Tensor]]:
-        """The teacher's logits, of shape (B, K), and its maps."""
+    def _taught(self, images: Tensor, labels: Tensor, shape: torch.Size) -> tuple[Tensor | None, Sequence[Tensor]]:
+        """The teacher's logits, of shape (B, K) or (T, B, K), and its maps, or the gradients there."""
         if self.teacher is None:
             return None, ()
-        with torch.no_grad(), self._precision(images.device):
-            given = self.teacher(images)
+        by_gradient = bool(self.settings.tap_weight) and self.settings.tap == "gradient"
+        with torch.set_grad_enabled(by_gradient), self._precision(images.device):
+            given = self.teacher(images.detach().requires_grad_() if by_gradient else images)
         taught, *maps = given if isinstance(given, tuple) else (given,)
-        if taught.shape != shape:
+        if taught.shape[-1] != shape[-1]:
             raise UserError(f"the teacher tells {taught.shape[-1]} classes apart, the network {shape[-1]}")
-        return taught, maps
+        if by_gradient:
+            loss = len(images) * cross_entropy(taught.float(), labels)  # of each image alone, whatever the batch
+            maps = list(torch.autograd.grad(loss, maps))
+        if taught.dim() == 3 and self.settings.kl == "mean":
+            taught = getattr(self.teacher, "readout", Readout())(taught)
+        return taught.detach(), maps
 
     def _precision(self, device: torch.device) -> torch.autocast:
         half = HALVES[self.precision]

@@ -113,18 +113,25 @@ class Schedule(_Section):
 class Loss(_Section):
     """See :mod:`idsnn_convert.runtime.losses`. A weight of 0 leaves a term out; ``alpha`` is that of the teacher's answers.
 
-    ``ce``, ``kl``: whether the answer is judged, the readout of all steps, or each step on its own.
+    ``ce``, ``kl``: whether the answer is judged, the readout of all steps, or each step on its own; ``kl = "windows"``: the
+    mean of every ``window`` steps in a row, a spiking teacher's beside the student's.
     ``ensemble_weight``: of each step's distance from the answer; ``ensemble``: the answer of all steps, or of the right ones.
-    ``tap_weight``: of the distance of feature maps from the teacher's; ``tap``: see :mod:`idsnn_convert.runtime.taps`."""
+    ``tap_weight``: of the distance of feature maps from the teacher's (LaSNN's beta); ``tap``: see
+    :mod:`idsnn_convert.runtime.taps`. ``taps``: which maps, those that the conversion ``recorded``; three ``levels`` of either
+    network, see :mod:`idsnn_convert.passes.levels`; or pairs, ``["student's node = teacher's node", ...]``. ``tap_gamma``:
+    how fast a spike is forgotten in the spike activation maps of ``tap = "gradient"``, per time step."""
 
     alpha: AtLeast0 = 0.3
     temperature: Above0 = 4.0
     ce: Literal["mean", "steps"] = "mean"
-    kl: Literal["mean", "steps"] = "mean"
+    kl: Literal["mean", "steps", "windows"] = "mean"
+    window: Count = 4
     ensemble_weight: AtLeast0 = 0.0
     ensemble: Literal["all", "right"] = "all"
     tap_weight: AtLeast0 = 0.0
-    tap: Literal["attention", "mse", "cosine"] = "attention"
+    tap: Literal["attention", "mse", "cosine", "gradient"] = "attention"
+    taps: Literal["recorded", "levels"] | Annotated[tuple[str, ...], Field(strict=False)] = "recorded"
+    tap_gamma: Above0 = 0.5
     label_smoothing: Share = 0.0
     normalise: bool = False
 

@@ -54,8 +54,34 @@ def cosine(student: Tensor, teacher: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(student.flatten(1), teacher.flatten(1)).mean()
 
 
-TAP_LOSSES: dict[str, TapLoss] = {"attention": attention, "mse": mean_squared, "cosine": cosine}
-"""Name in a recipe -> loss of the student's and the teacher's maps (B, C, H, W). Only attention takes unequal channels."""
+def sensitivity_map(maps: Tensor) -> Tensor:
+    """Where an answer hangs on a map: the sum over channels of the magnitudes, (B, C, H, W) -> (B, 1, H, W)."""
+    return maps.abs().sum(1, keepdim=True)
+
+
+def gradient(student: Tensor, teacher: Tensor) -> Tensor:
+    """l2 distance of the student's spike activation map and the teacher's gradient, as maps of l2 norm 1, mean over the batch
+    (LaSNN eq. 10-12).
+
+    Args:
+        student: see :mod:`idsnn_convert.runtime.spike_map`; 0 or more everywhere.
+        teacher: the gradient of the teacher's cross-entropy with respect to its own map, (B, C, H, W).
+    """
+    ours, theirs = (F.normalize(x.flatten(1), dim=1) for x in _of_one_size(sensitivity_map(student), sensitivity_map(teacher)))
+    distances: Tensor = torch.linalg.vector_norm(ours - theirs, dim=1)
+    return distances.mean()
+
+
+TAP_LOSSES: dict[str, TapLoss] = {
+    "attention": attention,
+    "mse": mean_squared,
+    "cosine": cosine,
+    "gradient": gradient,
+}
+"""Name in a recipe -> loss of the student's and the teacher's maps (B, C, H, W)."""
+
+BY_CHANNEL = ("mse", "cosine")
+"""The losses that need equal channels."""
 
 
 def tap_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], kind: str) -> Tensor:
@@ -77,15 +103,30 @@ def _of_one_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     return first, second
 
 
+def named_taps(pairs: Sequence[str]) -> list[dict[str, str]]:
+    """``"student's node = teacher's node"`` as rows that :func:`read_taps` reads.
+
+    Raises:
+        UserError: on a text that names no two nodes.
+    """
+    rows = []
+    for pair in pairs:
+        student, equals, teacher = (part.strip() for part in pair.partition("="))
+        if not (student and equals and teacher):
+            raise UserError(f"loss.taps: {pair!r} names no two nodes", hint="Such as 'layer1.0.lif2 = layer1.4.relu'.")
+        rows.append({"student": student, "teacher": teacher})
+    return rows
+
+
 def read_taps(mapping: Mapping[str, Any], student: Graph, teacher: Graph, kind: str) -> tuple[TapPair, ...]:
-    """The pairs that a conversion recorded in its ``mapping``, held against both networks.
+    """The pairs in the ``taps`` of ``mapping``, such as a conversion records, held against both networks.
 
     Raises:
         UserError: if there are none, if a network lacks a node, or if ``kind`` cannot compare what two of them give.
     """
     rows = mapping.get("taps")
     if not isinstance(rows, list) or not rows:
-        hint = "Convert the teacher again with this release, or set loss.tap_weight=0."
+        hint = "Convert the teacher again with this release, or set loss.taps=levels or loss.tap_weight=0."
         raise UserError("the checkpoint does not say which maps of student and teacher belong together", hint=hint)
     return tuple(_pair(row, student, teacher, kind) for row in rows)
 
@@ -94,10 +135,10 @@ def _pair(row: Any, student: Graph, teacher: Graph, kind: str) -> TapPair:
     names = [row.get(who) if isinstance(row, dict) else None for who in ("student", "teacher")]
     for who, name, graph in zip(("student", "teacher"), names, (student, teacher), strict=True):
         if not isinstance(name, str) or name not in graph.by_name or len(graph[name].shape) != 3:
-            hint = "Name the teacher that the student was converted from, or set loss.tap_weight=0."
+            hint = "Set loss.taps=levels for any teacher, or name the one that the student was converted from."
             raise UserError(f"the {who} has no map {name!r} to compare feature maps at", hint=hint)
     ours, theirs = student[str(names[0])], teacher[str(names[1])]
-    if kind != "attention" and ours.shape[0] != theirs.shape[0]:
+    if kind in BY_CHANNEL and ours.shape[0] != theirs.shape[0]:
         told = f"{ours.name!r} of the student has {ours.shape[0]} channels, {theirs.name!r} of the teacher {theirs.shape[0]}"
         raise UserError(f"loss.tap={kind} needs equal channels: {told}", hint="Set loss.tap=attention, which does not.")
     return TapPair(ours.name, theirs.name)

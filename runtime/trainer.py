@@ -191,7 +191,7 @@ def _teacher(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:
             f"the recipe distills ({asks}), but there is no teacher",
             hint="Name one, or set loss.alpha=0 and loss.tap_weight=0.",
         )
-    return teacher.eval()
+    return teacher.eval().requires_grad_(False)
 
 
 def _set_chunk(network: nn.Module, chunk: int) -> None:

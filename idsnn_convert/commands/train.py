@@ -32,11 +32,11 @@ SECTIONS = {
 @click.argument("student", type=options.PATH)
 @options.data
 @options.out
-@click.option("--teacher", type=options.PATH, metavar="FILE", help="The trained network to distill from.")
+@click.option("--teacher", type=options.PATH, metavar="FILE", help="The trained network to distill from, spiking or not.")
 @options.recipe(
     "idsnn",
     "idsnn (the published numbers), idsnn-fast (a few epochs), modern (each step judged), baseline, init-only, kd-only; "
-    "or a TOML file.",
+    "lasnn, lasnn-gradient (attention), hybrid, label-kd, spike-kd, for converted students; or a TOML file.",
 )
 @options.epochs
 @options.seed
@@ -66,6 +66,9 @@ def command(
     Reads STUDENT, the teacher and the data. Writes into the folder RUN: best.safetensors and last.safetensors
     (checkpoints like STUDENT), metrics.jsonl (a line an epoch), recipe.toml (every setting), state.safetensors (what
     --resume needs). Ctrl-C stops it so that it can be resumed; so can a run that was killed.
+
+    The teacher may be any network, or for recipe spike-kd a spiking checkpoint. Where the recipe compares feature maps,
+    loss.taps=levels does so at three levels of either network, and --set 'loss.taps=["NODE = NODE"]' where you say.
 
     An epoch of 50,000 CIFAR images takes a spiking resnet20 of 4 time steps 20 minutes on one core. Recipe idsnn asks
     for 200 epochs, idsnn-fast for a few.

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from idsnn_convert.runtime.losses import cross_entropy, kl_divergence, right_steps, total_loss
+from idsnn_convert.runtime.losses import cross_entropy, kl_divergence, over_windows, right_steps, total_loss
 from idsnn_convert.runtime.readout import Readout
 from idsnn_convert.runtime.recipe import Loss
 
@@ -176,6 +176,26 @@ def test_each_step_judged_on_its_own() -> None:
     terms = total_loss(logits, labels, teacher, Loss(ce="steps", kl="steps", label_smoothing=0.2))
     assert terms.ce.item() == pytest.approx(sum(ce_by_hand(row, labels.tolist(), 0.2) for row in logits) / T, rel=1e-5)
     assert terms.kl.item() == pytest.approx(sum(kl_by_hand(row, teacher, 4.0) for row in logits) / T, rel=1e-5)
+
+
+def test_windows_slide_over_the_steps() -> None:
+    logits, labels, teacher = case()
+    found = over_windows(logits, 2)
+    torch.testing.assert_close(found, torch.stack([(logits[0] + logits[1]) / 2, (logits[1] + logits[2]) / 2]))
+    torch.testing.assert_close(over_windows(logits, 9), logits.mean(0, keepdim=True))
+    settings = Loss(alpha=1.0, kl="windows", window=2)
+    timed = torch.stack([teacher, -teacher, 2 * teacher])  # a spiking teacher's three steps
+    wanted = kl_by_hand(found.flatten(0, 1), over_windows(timed, 2).flatten(0, 1), settings.temperature)
+    assert total_loss(logits, labels, timed, settings).kl.item() == pytest.approx(wanted, rel=1e-5)
+    wanted = kl_by_hand(found.flatten(0, 1), teacher.repeat(2, 1), settings.temperature)
+    assert total_loss(logits, labels, teacher, settings).kl.item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_spiking_teacher_judges_step_by_step() -> None:
+    logits, labels, teacher = case()
+    timed = torch.stack([teacher, -teacher, 2 * teacher])
+    found = total_loss(logits, labels, timed, Loss(alpha=1.0, kl="steps")).kl.item()
+    assert found == pytest.approx(kl_by_hand(logits.flatten(0, 1), timed.flatten(0, 1), 4.0), rel=1e-5)
 
 
 def test_one_term_by_step_the_other_on_the_mean() -> None:

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.initialise import fresh_tensors
-from idsnn_convert.runtime.losses import total_loss
+from idsnn_convert.runtime.losses import cross_entropy, total_loss
 from idsnn_convert.runtime.network import SpikingNetwork, build
 from idsnn_convert.runtime.objective import Objective
 from idsnn_convert.runtime.readout import Readout
 from idsnn_convert.runtime.recipe import Loss
-from idsnn_convert.runtime.taps import TAP_LOSSES
+from idsnn_convert.runtime.taps import TAP_LOSSES, gradient
+from idsnn_convert.runtime.tutors import SpikingTutor
 from tests import graphs
 from tests.runtime import toy
 
@@ -106,6 +107,36 @@ def test_feature_maps_are_compared_where_the_recipe_asks(kind: Literal["attentio
     torch.testing.assert_close(terms.total, plain.total + 2 * wanted)
     terms.total.backward()
     assert student.body.get_parameter("conv1.weight").grad is not None
+
+
+def test_gradient_attention_holds_spike_maps_against_the_teachers_gradient() -> None:
+    student = SpikingNetwork(toy.GRAPH, fresh_tensors(toy.GRAPH, 0), toy.STEPS, taps=TAPS, gamma=0.5)
+    _, teacher = tapped()
+    settings = Loss(alpha=0.3, tap_weight=2.0, tap="gradient")
+    terms = Objective(student, teacher.requires_grad_(False), settings)(IMAGES, LABELS)
+    logits, maps = student(IMAGES, maps=True)
+    taught, *theirs = teacher(IMAGES.clone().requires_grad_())
+    gradients = torch.autograd.grad(cross_entropy(taught, LABELS), theirs)
+    wanted = sum(gradient(ours, other) for ours, other in zip(maps, gradients, strict=True))
+    torch.testing.assert_close(terms.tap, wanted.detach())
+    torch.testing.assert_close(terms.total, total_loss(logits, LABELS, taught.detach(), Loss(alpha=0.3)).total + 2 * wanted)
+    assert terms.tap > 0
+    terms.total.backward()
+    assert student.body.get_parameter("conv1.weight").grad is not None
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+@pytest.mark.parametrize("kl", ["mean", "steps", "windows"])
+def test_a_spiking_teacher_is_asked_for_its_answer_or_each_step(kl: Literal["mean", "steps", "windows"]) -> None:
+    student, teacher = toy.network(), SpikingTutor(toy.network("poisson"))
+    teacher.network.readout = teacher.readout = Readout("membrane", 0.3)
+    settings = Loss(alpha=0.5, kl=kl, window=2)
+    torch.manual_seed(0)
+    terms = Objective(student, teacher, settings)(IMAGES, LABELS)
+    torch.manual_seed(0)
+    taught = teacher(IMAGES)[0]
+    wanted = total_loss(student(IMAGES), LABELS, teacher.readout(taught) if kl == "mean" else taught, settings)
+    assert terms.kl == wanted.kl > 0
 
 
 def test_a_node_that_is_tapped_is_not_fused_away() -> None:

@@ -30,6 +30,11 @@ def test_the_papers_numbers() -> None:
         ("idsnn-fast", 0.3, "checkpoint", 1.0),
         ("modern", 0.2, "checkpoint", 1.0),
         ("teacher", 0.0, "fresh", 1.0),
+        ("lasnn", 0.0, "checkpoint", 1.0),
+        ("lasnn-gradient", 0.0, "checkpoint", 1.0),
+        ("hybrid", 0.0, "checkpoint", 1.0),
+        ("label-kd", 0.3, "checkpoint", 1.0),
+        ("spike-kd", 0.3, "checkpoint", 1.0),
     ],
 )
 def test_shipped_recipes(name: str, alpha: float, source: str, norm_weight: float | str) -> None:
@@ -44,6 +49,14 @@ def test_the_ablations_differ_from_the_method_in_nothing_else(name: str) -> None
     published, ablation = load_recipe("idsnn"), load_recipe(name)
     for section in ("run", "network", "optimizer", "schedule", "augment"):
         assert getattr(ablation, section) == getattr(published, section)
+
+
+@pytest.mark.parametrize("name", ["lasnn-gradient", "hybrid", "label-kd", "spike-kd"])
+def test_lasnn_and_what_it_is_compared_with_differ_in_the_loss_alone(name: str) -> None:
+    lasnn, other = load_recipe("lasnn"), load_recipe(name)
+    assert lasnn.loss != other.loss
+    for section in ("run", "network", "neuron", "optimizer", "schedule", "augment"):
+        assert getattr(other, section) == getattr(lasnn, section)
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -9,7 +9,18 @@ import pytest
 import torch
 
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.taps import TAP_LOSSES, TapPair, attention, attention_map, cosine, mean_squared, read_taps, tap_loss
+from idsnn_convert.runtime.taps import (
+    TAP_LOSSES,
+    TapPair,
+    attention,
+    attention_map,
+    cosine,
+    gradient,
+    mean_squared,
+    named_taps,
+    read_taps,
+    tap_loss,
+)
 from tests import graphs
 
 
@@ -46,6 +57,13 @@ def test_maps_are_averaged_down_to_the_smaller_size() -> None:
     small = teacher.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean((3, 5))
     assert attention(student, teacher).item() == pytest.approx(attention_by_hand(student, small), rel=1e-12)
     assert mean_squared(teacher, student).item() == pytest.approx((small - student).square().mean().item(), rel=1e-12)
+
+
+def test_gradient_attention_by_hand() -> None:
+    # The student's map is 3 : 4. The teacher's gradient, its magnitudes added over two channels: 1 + 3 = 4 and 2 + 1 = 3.
+    student = torch.tensor([[[[0.3, 0.4]]]], dtype=torch.float64)
+    teacher = torch.tensor([[[[-1.0, 2.0]], [[3.0, 1.0]]]], dtype=torch.float64)
+    assert gradient(student, teacher).item() == pytest.approx(math.sqrt(2 * 0.2**2))
 
 
 def test_cosine_by_hand_and_free_of_scale() -> None:
@@ -85,6 +103,18 @@ def row(student: Any = "layer1.0.act2", teacher: Any = "layer1.0.act2") -> dict[
 def test_pairs_are_read_from_the_mapping() -> None:
     found = read_taps({"taps": [row(), row("layer2.0.act2", "layer2.0.add")]}, graphs.spiking(), graphs.ann(), "mse")
     assert found == (TapPair("layer1.0.act2", "layer1.0.act2"), TapPair("layer2.0.act2", "layer2.0.add"))
+
+
+def test_pairs_are_read_from_words() -> None:
+    rows = named_taps(["layer1.0.act2 = act1", "layer2.0.act2=layer2.0.add"])
+    found = read_taps({"taps": rows}, graphs.spiking(), graphs.ann(), "attention")
+    assert found == (TapPair("layer1.0.act2", "act1"), TapPair("layer2.0.act2", "layer2.0.add"))
+
+
+@pytest.mark.parametrize("words", ["layer1.0.act2", "= act1", "act1 =", ""])
+def test_words_that_name_no_two_nodes(words: str) -> None:
+    with pytest.raises(UserError, match=r"names no two nodes[\s\S]*Such as"):
+        named_taps([words])
 
 
 @pytest.mark.parametrize(

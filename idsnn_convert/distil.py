@@ -1,0 +1,84 @@
+"""The teacher of a run: any file with a network in it, spiking or not, and where its maps are compared with the student's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from idsnn_convert import runtime
+from idsnn_convert.passes.levels import level_pairs
+from idsnn_convert.passes.load import load_teacher
+from idsnn_convert.passes.types import Teacher
+from idsnn_convert.runtime.checkpoint import Checkpoint, is_checkpoint, read
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.network import build
+from idsnn_convert.runtime.normalisation import Normalisation
+from idsnn_convert.runtime.recipe import Loss
+from idsnn_convert.runtime.taps import TapPair, named_taps, read_taps
+from idsnn_convert.runtime.tutors import Renormalised, SpikingTutor
+
+Tutor = Teacher | Checkpoint
+"""What a student may learn from."""
+
+
+def open_tutor(path: str | Path, *, arch: str | None = None, input_size: int | None = None) -> Tutor:
+    """The network in a file: a spiking checkpoint (Kushawaha et al. 2021), or whatever
+    :func:`idsnn_convert.passes.load.load_teacher` reads.
+
+    Raises:
+        UserError: if it holds neither, or ``arch`` or ``input_size`` are said of a checkpoint, which knows them.
+    """
+    if not is_checkpoint(Path(path)):
+        return load_teacher(path, arch=arch, input_size=input_size)
+    if arch is not None or input_size is not None:
+        raise UserError(f"{path} is a spiking checkpoint, which says what it is", hint="Leave out --arch and --input-size.")
+    return read(Path(path))
+
+
+def tap_pairs(loss: Loss, start: Checkpoint, tutor: Tutor | None) -> tuple[TapPair, ...]:
+    """Where student and teacher are compared by ``loss``; nowhere if it does not ask.
+
+    Raises:
+        UserError: if their graphs have no such places, or the loss asks gradients of a spiking teacher.
+    """
+    if tutor is None or not loss.tap_weight:
+        return ()
+    if loss.tap == "gradient" and isinstance(tutor, Checkpoint):
+        problem = "loss.tap=gradient asks the teacher for gradients, which a spiking one has not"
+        raise UserError(problem, hint="Set loss.tap=attention, or name a teacher without spikes.")
+    if loss.taps == "recorded":
+        mapping = start.mapping
+    else:
+        rows = level_pairs(start.graph, tutor.graph) if loss.taps == "levels" else named_taps(loss.taps)
+        mapping = {"taps": rows}
+    if loss.tap == "gradient":
+        _demand_spikes(mapping, start)
+    return read_taps(mapping, start.graph, tutor.graph, loss.tap)
+
+
+def _demand_spikes(mapping: object, start: Checkpoint) -> None:
+    """Spike activation maps are made of spikes."""
+    rows = mapping.get("taps") if isinstance(mapping, dict) else None
+    for row in rows if isinstance(rows, list) else ():
+        node = start.graph.by_name.get(str(row.get("student"))) if isinstance(row, dict) else None
+        if node is not None and node.op != "neuron":
+            raise UserError(f"loss.tap=gradient needs spikes, and {node.name!r} is no neuron", hint="Set loss.taps=levels.")
+
+
+def tutor_network(
+    tutor: Tutor, taps: tuple[TapPair, ...], time_steps: int, given: Normalisation, own: Normalisation
+) -> nn.Module:
+    """The teacher as :class:`idsnn_convert.runtime.objective.Objective` asks it.
+
+    Args:
+        time_steps: how many a spiking teacher takes: as many as the student.
+        given, own: how the run's images are normalised, and the teacher's.
+    """
+    names = [tap.teacher for tap in taps]
+    network: nn.Module
+    if isinstance(tutor, Checkpoint):
+        network = SpikingTutor(runtime.network(tutor, time_steps=time_steps, taps=names))
+    else:
+        network = build(tutor.graph, tutor.tensors, taps=names)
+    return network if (given.mean, given.std) == (own.mean, own.std) else Renormalised(network, given, own)

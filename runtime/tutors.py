@@ -1,0 +1,52 @@
+"""What stands between a run and a teacher that is not fed or read as the student is.
+
+Letters: T time steps, B batch, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from idsnn_convert.runtime.network import SpikingNetwork
+from idsnn_convert.runtime.normalisation import Normalisation
+
+
+class Renormalised(nn.Module):
+    """A network fed with images (B, C, H, W) that are normalised in another way than its own.
+
+    Args:
+        given, own: how the images are normalised, and how ``network`` wants them.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, network: nn.Module, given: Normalisation, own: Normalisation) -> None:
+        super().__init__()
+        self.network = network
+        mean, std = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1) for values in (given.mean, given.std))
+        own_mean, own_std = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1) for values in (own.mean, own.std))
+        self.register_buffer("scale", (std / own_std).float())
+        self.register_buffer("shift", ((mean - own_mean) / own_std).float())
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        given: Tensor | tuple[Tensor, ...] = self.network(images * self.scale + self.shift)
+        return given
+
+
+class SpikingTutor(nn.Module):
+    """A spiking network as a teacher: images (B, C, H, W) -> logits of each step (T, B, K), and the maps of its taps, each the
+    mean over time.
+
+    Attributes:
+        readout: how one answer is made of all steps.
+    """
+
+    def __init__(self, network: SpikingNetwork) -> None:
+        super().__init__()
+        self.network, self.readout = network, network.readout
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        logits, maps = self.network(images, maps=True)
+        return (logits, *maps)

@@ -1,0 +1,109 @@
+"""Teachers of any kind for one student, through the files that hold them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from idsnn_convert.api import convert
+from idsnn_convert.distil import open_tutor, tap_pairs, tutor_network
+from idsnn_convert.learn import train_file
+from idsnn_convert.passes.convert import Settings
+from idsnn_convert.passes.levels import levels
+from idsnn_convert.runtime.checkpoint import read
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.normalisation import KNOWN
+from idsnn_convert.runtime.recipe import Loss
+from idsnn_convert.runtime.run_folder import RunFolder
+from idsnn_convert.runtime.tutors import Renormalised, SpikingTutor
+from tests.idsnn_convert import files
+
+SHORT = ["run.epochs=1", "run.batch_size=20", "run.time_chunk=2", "network.time_steps=3"]
+
+
+def made(folder: Path) -> tuple[Path, Path, str]:
+    """A teacher, a student of it and the data."""
+    teacher = files.teacher(folder / "net.pth")
+    place, _ = convert(teacher, "resnet8", folder / "s", settings=Settings(time_steps=2))
+    return teacher, place, files.data(folder / "data")
+
+
+@pytest.mark.parametrize("recipe", ["lasnn", "lasnn-gradient", "hybrid", "label-kd", "spike-kd"])
+def test_recipes_train_with_any_teacher(recipe: str, tmp_path: Path) -> None:
+    _, student, data = made(tmp_path)
+    other = files.teacher(tmp_path / "other.pth", replace(files.SPEC, depths=(1, 1, 1)))
+    if recipe == "spike-kd":
+        other, _ = convert(other, "resnet14", tmp_path / "spiking", settings=Settings(time_steps=5))
+    teacher = {} if recipe == "hybrid" else {"teacher": other}
+    run = train_file(student, data, tmp_path / "run", recipe=recipe, overrides=SHORT, compiled=False, **teacher)
+    trained = read(run.result.last)
+    metrics = trained.training["metrics"]
+    assert (metrics["train_tap"] > 0) == recipe.startswith("lasnn")
+    assert (metrics["train_kl"] > 0) == recipe.endswith("kd")
+    assert (trained.time_steps, trained.encoder, trained.readout.kind) == (3, "poisson", "membrane")
+    assert all(row["surrogate"] == "linear" and row["width"] == row["v_threshold"] for row in trained.neurons)
+
+
+def test_a_teacher_keeps_its_own_normalisation(tmp_path: Path) -> None:
+    teacher, student, data = made(tmp_path)
+    trained = [
+        train_file(student, data, tmp_path / name, recipe="init-only", overrides=SHORT, normalisation=name, compiled=False)
+        for name in ("half", "fashion-mnist")
+    ]
+    ours, theirs = (run.result.last for run in trained)
+    told: list[str] = []
+    for place, tutor in (("again", theirs), ("own", teacher)):  # another network; the one that the student was made from
+        more: dict[str, Any] = {"recipe": "label-kd", "overrides": SHORT, "compiled": False, "told": told.append}
+        run = train_file(ours, data, tmp_path / place, teacher=tutor, **more)
+        assert run.normalised.normalisation == KNOWN["half"]
+    assert [line for line in told if "teacher's images" in line] == [
+        "the teacher's images: fashion-mnist normalisation: as the file says"
+    ]
+
+
+def test_a_teacher_is_wrapped_only_where_it_must_be(tmp_path: Path) -> None:
+    teacher, student, _ = made(tmp_path)
+    half, usual = KNOWN["half"], KNOWN["cifar10"]
+    plain, spiking = open_tutor(teacher), open_tutor(student)
+    assert not isinstance(tutor_network(plain, (), 4, half, half), Renormalised)
+    assert isinstance(tutor_network(plain, (), 4, half, usual), Renormalised)
+    network = tutor_network(spiking, (), 7, half, half)
+    assert isinstance(network, SpikingTutor)
+    assert len(network(torch.zeros(1, *spiking.graph.input_shape))[0]) == 7  # as many steps as the student
+
+
+def test_where_student_and_teacher_are_compared(tmp_path: Path) -> None:
+    teacher, student, _ = made(tmp_path)
+    start, tutor = read(student), open_tutor(teacher)
+
+    def pairs(**settings: Any) -> list[tuple[str, str]]:
+        loss = Loss(**{"tap_weight": 1.0, **settings})
+        return [(tap.student, tap.teacher) for tap in tap_pairs(loss, start, tutor)]
+
+    assert pairs() == [(row["student"], row["teacher"]) for row in start.mapping["taps"]]
+    assert pairs(taps="levels") == list(zip(levels(start.graph), levels(tutor.graph), strict=True))
+    low, *_ = levels(start.graph)
+    assert pairs(taps=[f"{low} = {levels(tutor.graph)[2]}"]) == [(low, levels(tutor.graph)[2])]
+    assert pairs(tap_weight=0.0) == []
+
+
+def test_gradient_attention_needs_gradients_and_spikes(tmp_path: Path) -> None:
+    teacher, student, data = made(tmp_path)
+    with pytest.raises(UserError, match=r"asks the teacher for gradients[\s\S]*loss\.tap=attention"):
+        train_file(student, data, tmp_path / "run", teacher=student, recipe="lasnn-gradient", overrides=SHORT, compiled=False)
+    start = read(student)
+    conv = next(node.name for node in start.graph.of("conv2d"))
+    loss = Loss(tap_weight=1.0, tap="gradient", taps=[f"{conv} = {levels(open_tutor(teacher).graph)[0]}"])
+    with pytest.raises(UserError, match="is no neuron"):
+        tap_pairs(loss, start, open_tutor(teacher))
+    assert not RunFolder(tmp_path / "run").state.exists()
+
+
+def test_a_spiking_checkpoint_says_what_it_is(tmp_path: Path) -> None:
+    _, student, _ = made(tmp_path)
+    with pytest.raises(UserError, match="says what it is"):
+        open_tutor(student, arch="resnet8")

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import torch
+
+from idsnn_convert.runtime.network import SpikingNetwork
+from idsnn_convert.runtime.normalisation import KNOWN
+from idsnn_convert.runtime.tutors import Renormalised, SpikingTutor
+from tests.runtime import toy
+
+PIXELS = torch.randint(256, (5, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def test_a_network_sees_images_as_it_was_trained_on_them() -> None:
+    half, usual = KNOWN["half"], KNOWN["cifar10"]
+    seen = Renormalised(torch.nn.Identity(), half, usual)(half(PIXELS))
+    torch.testing.assert_close(seen, usual(PIXELS))
+
+
+def test_one_number_stands_for_every_channel() -> None:
+    gray, usual = type(KNOWN["half"])("gray", (0.5,), (0.25,)), KNOWN["cifar10"]
+    torch.testing.assert_close(Renormalised(torch.nn.Identity(), gray, usual)(gray(PIXELS)), usual(PIXELS))
+
+
+def test_a_spiking_teacher_gives_each_step_and_its_maps() -> None:
+    student = toy.network()
+    network = SpikingNetwork(toy.GRAPH, student.tensors(), toy.STEPS, taps=["layer1.0.act2"])
+    images = KNOWN["half"](PIXELS)
+    logits, *maps = SpikingTutor(network).eval()(images)
+    assert torch.equal(logits, student.eval()(images))
+    assert [tuple(value.shape) for value in maps] == [(5, 4, 8, 8)]
+    assert SpikingTutor(network).readout is network.readout
