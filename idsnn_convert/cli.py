@@ -22,7 +22,7 @@ COMMANDS = {
     "report": "Draw training runs as a page.",
     "evaluate": "Measure a student's or a teacher's accuracy.",
     "energy": "Count a student's synaptic operations, and what they cost.",
-    "export": "Write a network as ONNX or NIR, compared with the runtime first.",
+    "export": "Write a network as ONNX, NIR and others, compared first.",
     "study": "What initialisation and distillation add, on your teacher and data.",
 }
 """Name of a subcommand (its module in ``idsnn_convert.commands``) -> its line in the overview."""

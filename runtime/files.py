@@ -37,6 +37,41 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: if the folder is missing or cannot be written, or the disk is full; ``path`` is untouched then.
     """
+    with _beside(path) as part:
+        yield part
+        publish(part, path)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder of files: an empty one, which on a clean exit takes ``path``'s place with what is in it.
+
+    A folder that stood there is moved aside and then deleted: for a moment there is none.
+
+    Raises:
+        UserError: as :func:`replacing`.
+    """
+    with _beside(path) as part:
+        part.mkdir()
+        yield part
+        for file in part.iterdir():
+            publish(file, file)
+        old = part.parent.with_suffix(".old")  # not among the leftovers, should this be the end
+        if path.exists():
+            path.replace(old)
+        try:
+            part.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
+        sync_folder(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A path of the same name in a folder of its own, which is gone afterwards; what goes wrong is told."""
     with _announced(path.parent):
         try:
             made = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=SUFFIX, dir=path.parent))
@@ -45,7 +80,6 @@ def replacing(path: Path) -> Iterator[Path]:
             raise UserError(f"cannot write {path}: {error.strerror}", hint=hint) from error
         try:
             yield made / path.name
-            publish(made / path.name, path)
         except (OSError, SafetensorError) as error:
             raise cannot_write(path, error) from error
         finally:

@@ -102,7 +102,17 @@ def dist_info(wheel: Path, file: str) -> str:
 def test_metadata(wheel: Path) -> None:
     metadata = email.message_from_string(dist_info(wheel, "METADATA"))
     assert (metadata["Name"], metadata["Version"]) == ("idsnn-convert", idsnn_convert.__version__)
-    assert set(metadata.get_all("Provides-Extra", [])) == {"gpu", "cpu", "zoo", "nir", "track", "plot", "data", "test"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {
+        "gpu",
+        "cpu",
+        "zoo",
+        "nir",
+        "spikingjelly",
+        "track",
+        "plot",
+        "data",
+        "test",
+    }
     assert "the idsnn-convert authors" in dist_info(wheel, "licenses/LICENSE")
 
 

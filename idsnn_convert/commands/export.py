@@ -15,11 +15,12 @@ Examples:
   idsnn export run/best.safetensors --to onnx --data cifar10:DIR
   idsnn export run/best.safetensors --to onnx --form step -o chip.onnx
   idsnn export run/best.safetensors --to nir
+  idsnn export run/best.safetensors --to spikingjelly -o peer
 """
 
 SECTIONS = {
     "What to write": ("to", "output", "force"),
-    "Of ONNX": ("form", "time_steps", "opset", "folded"),
+    "How": ("form", "time_steps", "opset", "folded"),
     "What to compare on": ("data", "limit", "normalisation"),
     "What the teacher is": options.TEACHER,
 }
@@ -27,18 +28,31 @@ SECTIONS = {
 
 @click.command("export", cls=Command, sections=SECTIONS, context_settings=SETTINGS, epilog=EXAMPLES)
 @click.argument("file", type=options.PATH)
-@click.option("--to", metavar="FORMAT", required=True, help="onnx or nir.")
-@click.option("-o", "--output", metavar="FILE", type=options.PATH, help="Where to write.  [default: FILE with its ending]")
+@click.option("--to", metavar="FORMAT", required=True, help="onnx, nir, pt2 (torch.export) or spikingjelly.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=options.PATH,
+    help="Where to write; with spikingjelly a folder.  [default: FILE with its ending]",
+)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @click.option(
     "--form",
     metavar="FORM",
-    help="How time is written: unrolled (T fixed), scan (a loop, T is an input), step (one step, potentials in and out).  "
-    "[default: unrolled]",
+    help="Of ONNX, how time is written: unrolled (T fixed), scan (a loop, T is an input), step (one step, potentials in and "
+    "out).  [default: unrolled]",
 )
-@click.option("-T", "--time-steps", type=click.IntRange(1), metavar="N", help="T to write.  [default: the checkpoint's]")
-@click.option("--opset", type=int, metavar="N", help="Version of the operators, from 17.  [default: 18]")
-@click.option("--fold-bn/--keep-bn", "folded", default=None, help="Batch norms into their convolutions.  [default: fold]")
+@click.option(
+    "-T", "--time-steps", type=click.IntRange(1), metavar="N", help="T to write, onnx and pt2.  [default: the checkpoint's]"
+)
+@click.option("--opset", type=int, metavar="N", help="Version of ONNX's operators, from 17.  [default: 18]")
+@click.option(
+    "--fold-bn/--keep-bn",
+    "folded",
+    default=None,
+    help="Batch norms into their convolutions.  [default: fold; spikingjelly: keep]",
+)
 @click.option("--data", metavar="SET:DIR", help=f"Compare on real test images too: {options.DATA_HELP}")
 @click.option("--limit", type=click.IntRange(1), metavar="N", default=1000, show_default=True, help="How many of them.")
 @options.normalisation
@@ -58,13 +72,18 @@ def command(
 ) -> None:
     """Write the student or teacher in FILE in the format of others, and check it there.
 
-    ONNX is compared in onnxruntime with the runtime: every layer by itself, which must agree; all together, where
-    rounding may flip a spike at its threshold, which is counted; and with --data the answers for real images. Where a
-    comparison fails no file is written and the exit code is 1. NIR is read back and compared.
+    Each is loaded as its readers would and compared with the runtime: ONNX every layer by itself in onnxruntime, which must
+    agree; all together, where rounding may flip a spike at its threshold, which is counted; and with --data the answers
+    for real images. Where a comparison fails nothing is written and the exit code is 1.
 
-    Reads FILE and the data; writes one file. Takes seconds; with 1,000 images and a spiking resnet20 half a minute.
+    onnx, pt2 and spikingjelly hold the network with its weights; nir is exact or refused with what it lacks. For
+    SpikingJelly, a folder is written: network.py, which builds the network of SpikingJelly's layers, and its state dict.
+
+    Reads FILE and the data; writes one file or folder. Takes seconds; with 1,000 images and a spiking resnet20 half a
+    minute.
     """
-    from idsnn_convert.formats import Options, export
+    from idsnn_convert.exporters import Options
+    from idsnn_convert.formats import export
     from idsnn_convert.report.exports import described_export, print_export, print_stage
     from idsnn_convert.report.text import print_json
 

@@ -8,10 +8,12 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from idsnn_convert.formats import Options, export
+from idsnn_convert.exporters import Options
+from idsnn_convert.formats import export
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.export.onnx import check
 from idsnn_convert.runtime.export.types import Stage
+from tests.runtime import jelly
 
 
 def test_a_student_is_compared_and_written(student: Path, fashion: str, tmp_path: Path) -> None:
@@ -66,21 +68,29 @@ def test_an_unknown_format_is_refused(student: Path) -> None:
     assert "onnx" in str(told.value.hint)
 
 
-def test_a_missing_package_comes_with_how_to_install_it(student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("idsnn_convert.runtime.export.onnx")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(UserError, match="writing ONNX needs onnx, which is not installed") as told:
-        export(student, "onnx")
-    assert told.value.hint == 'pip install "idsnn-convert[cpu]"'
-
-
-def test_nir_is_read_back_and_has_no_choices(student: Path, teacher: Path) -> None:
+def test_nir_is_read_back(student: Path, fashion: str) -> None:
     pytest.importorskip("nir")
-    found = export(student, "nir")
+    found = export(student, "nir", data=fashion, limit=5)
     assert found.path == Path("student.nir")
-    assert [stage.name for stage in found.stages] == ["Read back", "Run beside the original"]
-    with pytest.raises(UserError, match="--opset means nothing for NIR"):
-        export(student, "nir", "other.nir", Options(opset=18))
-    with pytest.raises(UserError, match="is a teacher; NIR has no activations"):
-        export(teacher, "nir", "other.nir")
+    assert [stage.name for stage in found.stages] == ["Read back", "Run beside the original", "End to end", "Real images"]
+    assert found.stages[-1].measured["images"] == 5
+
+
+def test_a_folder_is_written_whole(student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, module in jelly.stand_ins().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    found = export(student, "spikingjelly")
+    assert found.path == Path("student-spikingjelly")
+    assert sorted(path.name for path in found.path.iterdir()) == ["network.py", "state_dict.pt"]
+    assert found.size == sum(path.stat().st_size for path in found.path.iterdir())
+    assert [path.name for path in Path().iterdir()] == ["student-spikingjelly"]
+    with pytest.raises(UserError, match="student-spikingjelly exists"):
+        export(student, "spikingjelly")
+    assert export(student, "spikingjelly", force=True).path == found.path
+    (found.path / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds mine\.txt, which no export wrote"):
+        export(student, "spikingjelly", force=True)
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(UserError, match="is a file, and a folder is written"):
+        export(student, "spikingjelly", file, force=True)

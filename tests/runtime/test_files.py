@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from idsnn_convert.runtime import files
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.files import replacing, tidy, write_text
+from idsnn_convert.runtime.files import replacing, replacing_folder, tidy, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -188,3 +188,43 @@ def test_it_is_on_disk_before_it_has_its_name_and_the_name_before_anyone_is_told
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append((os.fstat(handle).st_ino, (tmp_path / "a.txt").exists())))
     write_text(tmp_path / "a.txt", "x")
     assert synced == [((tmp_path / "a.txt").stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
+def test_a_folder_takes_the_old_ones_place_whole(tmp_path: Path) -> None:
+    path, before = tmp_path / "a", os.umask(0o022)
+    try:
+        for content in ("old", "new"):
+            with replacing_folder(path) as part:
+                (part / content).write_text(content)
+                assert not (path / content).exists()
+            assert [file.name for file in path.iterdir()] == [content]
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (path, path / "new")] == [0o755, 0o644]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_failure_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with pytest.raises(UserError, match="No space left"), replacing_folder(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    moved = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.parent.suffix == ".part" and target.parent == tmp_path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return moved(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(UserError, match="Input/output error"), replacing_folder(path):
+        pass
+    assert (path / "old").read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_in_a_missing_one_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot write .*gone"), replacing_folder(tmp_path / "gone" / "a"):
+        pass

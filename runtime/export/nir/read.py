@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.export.nir.write import DT, KEY, RESET
+from idsnn_convert.runtime.export.about import KEY
+from idsnn_convert.runtime.export.nir.write import DT, RESET
 from idsnn_convert.runtime.graph import Attr, Graph, Node, Shape
 from idsnn_convert.runtime.neurons import Neuron
 from idsnn_convert.runtime.ops import check, inferred

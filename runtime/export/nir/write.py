@@ -25,14 +25,14 @@ from torch import Tensor
 from idsnn_convert.runtime.checkpoint import Checkpoint
 from idsnn_convert.runtime.encoders import ENCODERS
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.export.about import KEY
+from idsnn_convert.runtime.export.names import flat_names
 from idsnn_convert.runtime.fold import fold
 from idsnn_convert.runtime.graph import Graph, Node, Shape
 from idsnn_convert.runtime.neurons import checked, learnt
 
 DT = 1e-4
 """Seconds a time step."""
-KEY = "idsnn"
-"""Where in the graph's metadata our own record lies, as JSON."""
 RESET = "reset"
 """In a neuron's metadata: ``soft`` where the threshold is subtracted, for which NIR has no field."""
 
@@ -53,8 +53,9 @@ def to_nir(checkpoint: Checkpoint) -> nir.NIRGraph:
     if checkpoint.readout.decay != 1:
         raise UserError("a leaky readout averages over time, for which NIR has no node", hint="Train with the mean readout.")
     graph, tensors = fold(checkpoint.graph, checkpoint.tensors)
-    nodes = {_name(node.name): _node(graph, node, tensors) for node in graph if not _summed(node)}
-    edges = [(_name(source), _name(node.name)) for node in graph if not _summed(node) for source in _sources(graph, node)]
+    names = flat_names(graph)
+    nodes = {names[node.name]: _node(graph, node, tensors) for node in graph if not _summed(node)}
+    edges = [(names[source], names[node.name]) for node in graph if not _summed(node) for source in _sources(graph, node)]
     if twice := [edge for edge in edges if edges.count(edge) > 1]:
         raise UserError(f"{twice[0][1]!r} adds {twice[0][0]!r} to itself; NIR has each edge once")
     own = {
@@ -63,14 +64,9 @@ def to_nir(checkpoint: Checkpoint) -> nir.NIRGraph:
         "input": "the same image at every step",
         "answer": "the mean of the output over the steps",
         "normalisation": checkpoint.normalisation,
-        "names": {_name(node.name): node.name for node in graph},
+        "names": {flat: name for name, flat in names.items()},
     }
     return nir.NIRGraph(nodes, edges, {KEY: json.dumps(own, sort_keys=True), "dt": DT})
-
-
-def _name(name: str) -> str:
-    """Readers make attributes of names, where a dot would cut them."""
-    return name.replace(".", "_")
 
 
 def _summed(node: Node) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from idsnn_convert.runtime.checkpoint import Checkpoint
 from idsnn_convert.runtime.encoders import ENCODERS
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.export.about import KEY, about
 from idsnn_convert.runtime.export.onnx.forms import FORMS, SPIKING_FORMS, Subject
 from idsnn_convert.runtime.fold import fold
 
@@ -53,17 +54,8 @@ def to_onnx(
     steps = checkpoint.time_steps if time_steps is None else time_steps
     _demand_writable(opset, checkpoint.tensors)
     graph, tensors = fold(checkpoint.graph, checkpoint.tensors) if folded else (checkpoint.graph, checkpoint.tensors)
-    about = {
-        "form": form,
-        "time_steps": steps,
-        "encoder": checkpoint.encoder,
-        "readout": checkpoint.readout.to_json(),
-        "normalisation": checkpoint.normalisation,
-        "neurons": checkpoint.neurons,
-        "teacher": {key: checkpoint.teacher.get(key) for key in ("arch", "sha256")},
-    }
     subject = Subject(graph, tensors, steps, checkpoint.encoder, opset, exposed, checkpoint.readout.decay)
-    return model_of(FORMS[form](subject), opset, about)
+    return model_of(FORMS[form](subject), opset, about(checkpoint, form=form, time_steps=steps))
 
 
 def _demand_writable(opset: int, tensors: Mapping[str, Tensor]) -> None:
@@ -75,12 +67,12 @@ def _demand_writable(opset: int, tensors: Mapping[str, Tensor]) -> None:
         raise UserError(f"its tensors have {size:,} bytes; one ONNX file holds {LARGEST_BYTES:,}")
 
 
-def model_of(graph: GraphProto, opset: int, about: Mapping[str, Any] | None = None) -> ModelProto:
-    """The graph as a model, with what it is about under the key ``idsnn`` of its properties."""
+def model_of(graph: GraphProto, opset: int, told: Mapping[str, Any] | None = None) -> ModelProto:
+    """The graph as a model; what is ``told`` of it lies under the key ``idsnn`` of its properties."""
     domains = [helper.make_opsetid("", opset)]
     model = helper.make_model(
         graph, opset_imports=domains, producer_name="idsnn-convert", ir_version=helper.find_min_ir_version_for(domains)
     )
-    if about is not None:
-        helper.set_model_props(model, {"idsnn": json.dumps(about, sort_keys=True, allow_nan=False)})
+    if told is not None:
+        helper.set_model_props(model, {KEY: json.dumps(told, sort_keys=True, allow_nan=False)})
     return model

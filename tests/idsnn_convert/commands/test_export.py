@@ -44,7 +44,14 @@ def test_a_failed_comparison_leaves_no_file_and_exit_code_1(
 
 
 def test_mistakes_are_told(student: Path, tmp_path: Path) -> None:
-    assert_told(run("export", student, "--to", "tflite"), "unknown format 'tflite'")
+    assert_told(run("export", student, "--to", "tflite"), "unknown format 'tflite'", "onnx, nir, pt2, spikingjelly")
+    assert_told(run("export", student, "--to", "pt2", "--opset", 18), "--opset means nothing for pt2")
     assert_told(run("export", student, "--to", "onnx", "--form", "loop"), "form 'loop' does not exist for a spiking network")
     assert_told(run("export", student, "--to", "onnx", "--opset", 9), "opset 9 cannot be written")
     assert_told(run("export", tmp_path / "none.pth", "--to", "onnx"), "no such file")
+
+
+def test_a_program_of_torch(student: Path) -> None:
+    out = done("export", student, "--to", "pt2").stdout
+    assert "passed  Beside the runtime: logits of every step differ by 0.0e+00" in out
+    assert out.splitlines()[-1].startswith("Wrote student.pt2 (")

@@ -16,8 +16,9 @@ IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def test_a_true_graph_passes() -> None:
-    read, run = stages(to_nir(STUDENT), STUDENT, IMAGES)
-    assert read.passed
+    read, run, whole, real = stages(to_nir(STUDENT), STUDENT, IMAGES, [(IMAGES, torch.arange(4))])
+    assert [read.passed, whole.passed, real.passed] == [True] * 3
+    assert real.measured["same_answer_percent"] == 100
     assert "7 Conv2d" in read.found or "6 Conv2d" in read.found
     assert run.passed
     assert run.measured["same_answer"] == 4

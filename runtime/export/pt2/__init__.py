@@ -1,0 +1,1 @@
+"""To torch.export programs (.pt2)."""
