@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import io
+import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -65,6 +67,13 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
+def _of_the_system(error: OSError) -> str:
+    """A full disk, a disk that went away, a file that may not be read: where, if it is a file, and what the system says."""
+    file = error.filename
+    where = f"cannot read or write {os.fsdecode(file)}" if isinstance(file, str | bytes) else "reading or writing failed"
+    return f"{where}: {error.strerror}"
+
+
 class Command(click.Command):
     """A command whose :class:`UserError` becomes one message and exit code 2, and whose help groups its options.
 
@@ -89,6 +98,8 @@ class Command(click.Command):
 
             if isinstance(error, UserError):
                 raise Told(error.problem, error.hint) from error
+            if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):  # click ends on a closed pipe itself
+                raise Told(_of_the_system(error), "Files that were written before are whole.") from error
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -57,7 +57,7 @@ def verify(
         Check("tensors fit the graph", f"{len(shapes)} tensors", f"{len(needed)}", shapes == needed),
         Check("mapped tensors equal the index rule", f"{len(mapped) - len(unequal)}", f"{len(mapped)}", not unequal),
         Check("tensors come from the teacher", f"{len(mapped)}", "at least 1", bool(mapped)),
-        Check("all values are finite", f"{len(infinite)} tensors with NaN or infinity", "0", not infinite),
+        Check("all values are finite", f"{len(infinite)} tensors with NaN or infinity{_first(infinite)}", "0", not infinite),
         *_same_function(ann, tensors, weights, teacher),
         Check("every teacher tensor is used or listed", f"{len(lost)} lost", "0", not lost),
     )
@@ -80,6 +80,10 @@ def _same_function(ann: Graph, tensors: Mapping[str, Tensor], weights: WeightMap
     found = compare(ann, tensors, teacher.reference)
     close = found.max_difference <= SAME_FUNCTION
     return (Check("as an ANN it computes what the teacher does", found.describe(), f"within {SAME_FUNCTION:g}", close),)
+
+
+def _first(names: list[str]) -> str:
+    return f" ({names[0]})" if names else ""
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -42,7 +42,12 @@ class LayerFiring:
     @property
     def flag(self) -> str:
         """``dead``, ``saturated``, or nothing."""
-        return "dead" if self.rate < DEAD else "saturated" if self.rate > SATURATED else ""
+        return flag(self.rate)
+
+
+def flag(rate: float) -> str:
+    """``dead``, ``saturated``, or nothing, of a layer's spikes per neuron and step."""
+    return "dead" if rate < DEAD else "saturated" if rate > SATURATED else ""
 
 
 class Firing:

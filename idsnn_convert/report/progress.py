@@ -12,6 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from idsnn_convert.cli import printable
 from idsnn_convert.runtime.evaluate import Progress as Counter
+from idsnn_convert.runtime.firing import flag
+
+FLAGS = {"dead": "hardly firing", "saturated": "firing nearly always"}
+NAMED = 4
+"""So many dead or saturated layers are named."""
 
 
 def tell(line: str) -> None:
@@ -48,6 +53,7 @@ class TrainingBar:
         self._bar = progress_bar(TextColumn("loss {task.fields[loss]:.3f}"))
         self._task: TaskID | None = None
         self._epochs = 0
+        self._flagged: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -76,6 +82,23 @@ class TrainingBar:
             f"test {record['test_top1_percent']:5.2f} %{average}  lr {record['lr']:.4g}  "
             f"{record['train_images_per_second']:.0f} img/s  {seconds:.0f} s{f', {_lasting(left)} to go' if left > 0 else ''}"
         )
+        rates = record.get("test_firing_rates", {})
+        if (flagged := {name: kind for name, rate in rates.items() if (kind := flag(rate))}) != self._flagged:
+            self._flagged = flagged  # told when it changes, not after every epoch
+            tell(_told(flagged, rates))
+
+
+def _told(flagged: Mapping[str, str], rates: Mapping[str, float]) -> str:
+    """The layers that pass nearly nothing on, or the same at nearly every step, with their spikes per neuron and step."""
+    if not flagged:
+        return "  no layer is dead or saturated any more"
+    parts = []
+    for kind in dict.fromkeys(flagged.values()):
+        names = [name for name in flagged if flagged[name] == kind]
+        shown = ", ".join(f"{name} ({100 * rates[name]:.2f} %)" for name in names[:NAMED])
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        parts.append(f"{kind}, {FLAGS[kind]}: {shown}{more}")
+    return f"  {'; '.join(parts)}"
 
 
 def _lasting(seconds: float) -> str:

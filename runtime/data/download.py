@@ -13,6 +13,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.files import publish
 
 TRIES = 5
 """Connections that may break off before the rest is left to the next run."""
@@ -53,7 +54,7 @@ def fetch(remote: Remote, place: Path, watch: Watch = lambda done, of: None) -> 
         _check_space(place.parent, remote.size - _size(part))
         _receive(remote, part, watch)
         _check(remote, part)
-        part.replace(place)
+        publish(part, place)
     except OSError as error:
         raise no_space(place.parent, remote.size) if error.errno == errno.ENOSPC else _unwritable(place, error) from error
 

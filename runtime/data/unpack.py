@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import tarfile
 import tempfile
@@ -15,8 +16,10 @@ from typing import IO
 
 from idsnn_convert.runtime.data.download import no_space
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.files import sync_folder
 
 CHUNK = 1 << 20
+PREFIX = ".unpacking-"
 
 Member = tuple[str, int, IO[bytes]]
 """A file in an archive: its name, the size it declares, and its content."""
@@ -25,6 +28,8 @@ Member = tuple[str, int, IO[bytes]]
 def unpack(archive: Path, folder: Path, most: int) -> None:
     """The files of a ``.tar.gz`` or ``.zip`` under ``folder``, where they appear all at once when all is well.
 
+    No other process may unpack into ``folder``: what one that died left there is removed.
+
     Args:
         most: bytes they may have together.
 
@@ -32,12 +37,16 @@ def unpack(archive: Path, folder: Path, most: int) -> None:
         UserError: if the archive is damaged, names a place outside, holds links or devices, is larger than ``most``, or
             something of its name is there; ``folder`` is as before then.
     """
+    for left in folder.glob(f"{PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
     try:
-        with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as made:
+        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=folder) as made:
             with _members(archive) as members:
                 _write(archive, members, Path(made), most)
+            os.sync()  # all at once: an archive may hold a hundred thousand files
             for entry in Path(made).iterdir():
                 entry.rename(folder / entry.name)
+            sync_folder(folder)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise UserError(f"{archive} is damaged: {error}", hint="Remove it and fetch it again.") from error
     except OSError as error:

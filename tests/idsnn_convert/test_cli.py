@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -89,6 +90,10 @@ def failing(kind: str) -> None:
         raise UserError("tensor 'a\x1b[31m' is missing", hint="Give b\x07.")
     if kind == "stopped":
         raise KeyboardInterrupt
+    if kind == "unreadable":
+        raise PermissionError(errno.EACCES, "Permission denied", "teacher\x1b.pth")
+    if kind == "full":
+        raise OSError(errno.ENOSPC, "No space left on device")
     raise ValueError("a mistake of ours")
 
 
@@ -96,6 +101,19 @@ def test_a_users_mistake_is_one_message_without_escape_sequences() -> None:
     result = CliRunner().invoke(failing, ["user"])
     assert_told(result)
     assert result.stderr == "Error: tensor 'a\\x1b[31m' is missing\nGive b\\x07.\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("unreadable", "cannot read or write teacher\\x1b.pth: Permission denied"),
+        ("full", "reading or writing failed: No space left on device"),
+    ],
+)
+def test_what_the_system_refuses_is_one_message(kind: str, told: str) -> None:
+    result = CliRunner().invoke(failing, [kind])
+    assert_told(result)
+    assert result.stderr == f"Error: {told}\nFiles that were written before are whole.\n"
 
 
 def test_ctrl_c_ends_with_130() -> None:

@@ -56,6 +56,14 @@ def test_each_defect_fails_its_own_check(parts: dict[str, Any]) -> None:
     assert "one neuron per activation site" in failed({**parts, "ann": fewer})
 
 
+def test_a_conversion_that_took_nothing_from_the_teacher_is_refused(parts: dict[str, Any]) -> None:
+    nothing = WeightMap(
+        tuple(replace(entry, source=None) for entry in parts["weights"].tensors),
+        dict.fromkeys(parts["teacher"].tensors, "not used"),
+    )
+    assert failed({**parts, "weights": nothing}) == ["tensors come from the teacher"]
+
+
 def test_large_values_are_finite_though_their_sum_is_not(parts: dict[str, Any]) -> None:
     parts["tensors"]["fc.bias"] = torch.full((5,), 3e38)
     demand(verify(**parts))
@@ -63,7 +71,7 @@ def test_large_values_are_finite_though_their_sum_is_not(parts: dict[str, Any]) 
 
 def test_a_failed_check_is_refused_with_what_was_found(parts: dict[str, Any]) -> None:
     parts["tensors"]["fc.bias"][0] = torch.nan
-    with pytest.raises(UserError, match=r"not written: all values are finite: 1 tensors with NaN"):
+    with pytest.raises(UserError, match=r"not written: all values are finite: 1 tensors with NaN or infinity \(fc\.bias\)"):
         demand(verify(**parts))
 
 

@@ -48,6 +48,20 @@ def test_the_last_epoch_says_nothing_of_the_rest_and_an_average_is_told(capsys: 
     assert second.endswith("12 s, 3:19:24 to go")
 
 
+def test_layers_that_hardly_or_always_fire_are_told_when_they_change(capsys: pytest.CaptureFixture[str]) -> None:
+    well = {"act1": 0.2, "act2": 0.1}
+    dead = {"act1": 0.2, "act2": 0.0, "act3": 0.0004, "act4": 0.99}
+    with TrainingBar() as bar:
+        for rates in (well, dead, dead, well):
+            bar.epoch({**RECORD, "test_firing_rates": rates})
+        bar.epoch({**RECORD, "test_firing_rates": {f"act{k}": 0.0 for k in range(6)}})
+    assert [line for line in capsys.readouterr().err.splitlines() if not line.startswith("epoch")] == [
+        "  dead, hardly firing: act2 (0.00 %), act3 (0.04 %); saturated, firing nearly always: act4 (99.00 %)",
+        "  no layer is dead or saturated any more",
+        "  dead, hardly firing: act0 (0.00 %), act1 (0.00 %), act2 (0.00 %), act3 (0.00 %) and 2 more",
+    ]
+
+
 def test_counting_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with counting("evaluating") as progress:
         progress(3, 10)

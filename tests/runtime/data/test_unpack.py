@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import shutil
 import tarfile
 import zipfile
@@ -41,6 +42,20 @@ def test_files_come_out_where_they_belong(tmp_path: Path, name: str) -> None:
     unpack(packed(tmp_path / name, GOOD), tmp_path / "out", 9)
     assert left(tmp_path / "out") == ["set", "set/more", "set/more/test.bin", "set/train.bin"]
     assert (tmp_path / "out" / "set" / "train.bin").read_bytes() == b"train"
+
+
+def test_what_a_process_that_died_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "out" / ".unpacking-abc" / "set").mkdir(parents=True)
+    unpack(packed(tmp_path / "a.zip", GOOD), tmp_path / "out", 9)
+    assert left(tmp_path / "out") == ["set", "set/more", "set/more/test.bin", "set/train.bin"]
+
+
+def test_files_are_on_disk_before_they_have_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = []
+    monkeypatch.setattr(os, "sync", lambda: named.append((tmp_path / "set").exists()))
+    monkeypatch.setattr(os, "fsync", lambda handle: named.append((tmp_path / "set").exists()))
+    unpack(packed(tmp_path / "a.zip", GOOD), tmp_path, 9)
+    assert named == [False, True]
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.zip"])
