@@ -5,7 +5,8 @@
 
 All models have random weights, no zero scales, and norms that hold the statistics of random images. Each runs in a process
 of its own, one thread; models go in the order of the patterns. A row that is in ``benchmarks/results/zoo.json`` already is
-not measured again, unless it matches ``--redo``. After each model ``benchmarks/results/zoo.md`` is written from all rows.
+not measured again, unless it matches ``--redo``; one without the other converters gets them alone. After each model
+``benchmarks/results/zoo.md`` is written from all rows.
 
 difference: the canonical graph's logits against the model's, the largest absolute value over 2 images, and the same over
 the largest logit. sites: activation calls of one forward pass, counted by torch's dispatcher, not by our tracer. What has
@@ -49,7 +50,7 @@ from idsnn_convert.runtime.network import build
 
 RESULTS = Path(__file__).resolve().parent / "results"
 TARGETS = ("resnet18", "same")
-COMPARED = 60_000_000
+COMPARED = 500_000_000
 """Models of more parameters are not given to the other converters."""
 
 SHOWN = 3
@@ -77,9 +78,18 @@ def measure(model: Model, peers: bool) -> dict[str, Any]:
         row["refused"] = _reason(error)
     row["seconds"] = round(time.process_time() - start, 2)
     row["rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    if peers and row["parameters"] < COMPARED:
-        row["peers"] = {name: peer(module, images) for name, peer in PEERS.items()}
-    return row
+    return row | (_compared(module, images) if peers else {})
+
+
+def compare(model: Model) -> dict[str, Any]:
+    """What the other converters make of one model."""
+    torch.manual_seed(0)
+    return _compared(*_running(model))
+
+
+def _compared(module: nn.Module, images: Tensor) -> dict[str, Any]:
+    small = sum(parameter.numel() for parameter in module.parameters()) < COMPARED
+    return {"peers": {name: peer(module, images) for name, peer in PEERS.items()}} if small else {}
 
 
 def _running(model: Model) -> tuple[nn.Module, Tensor]:
@@ -186,17 +196,30 @@ def main() -> None:
     if args.results.is_file():
         rows = {row["model"]: row for row in json.loads(args.results.read_text())["rows"]}
     wanted = dict.fromkeys(model for pattern in args.patterns for model in models if fnmatch(model.name, pattern))
-    left = [m for m in wanted if m.name not in rows or any(fnmatch(m.name, pattern) for pattern in args.redo)]
-    if left:  # what is imported at the first call is imported once, before any process is split off
+    again = {m.name for m in wanted if m.name not in rows or any(fnmatch(m.name, pattern) for pattern in args.redo)}
+    alone = {m.name for m in wanted if _lacks_peers(rows.get(m.name), m)} if not args.skip_peers else set()
+    if again | alone:  # what is imported at the first call is imported once, before any process is split off
         measure(next(model for model in models if model.name == WARM), peers=not args.skip_peers)
-    for model in left:
-        known = {"model": model.name, "source": model.source, "form": model.form, "relative": model.relative}
-        peers = not (args.skip_peers or model.relative)
-        before = {"peers": rows[model.name]["peers"]} if "peers" in rows.get(model.name, {}) else {}
-        rows[model.name] = row = known | before | _apart(lambda model=model, peers=peers: measure(model, peers))
-        print(model.name, row.get("seconds"), row.get("failed") or row.get("refused") or row.get("difference"), file=sys.stderr)
+    for model in wanted:
+        if model.name in again:
+            known = {"model": model.name, "source": model.source, "form": model.form, "relative": model.relative}
+            peers = not (args.skip_peers or model.relative)
+            before = {"peers": rows[model.name]["peers"]} if "peers" in rows.get(model.name, {}) else {}
+            rows[model.name] = row = known | before | _apart(lambda model=model, peers=peers: measure(model, peers))
+            told = row.get("failed") or row.get("refused") or row.get("difference")
+            print(model.name, row.get("seconds"), told, file=sys.stderr)
+        elif model.name in alone:
+            found = _apart(lambda model=model: compare(model))
+            rows[model.name] |= {"peers": found["peers"]} if "peers" in found else {}
+            print(model.name, found, file=sys.stderr)
+        else:
+            continue
         _write(args.results, rows, models)
     _write(args.results, rows, models)
+
+
+def _lacks_peers(row: dict[str, Any] | None, model: Model) -> bool:
+    return row is not None and not model.relative and "peers" not in row and row.get("parameters", COMPARED) < COMPARED
 
 
 def _write(path: Path, rows: dict[str, Any], models: list[Model]) -> None:

@@ -142,7 +142,7 @@ def _peers(family: Sequence[Row]) -> list[str]:
     errors = [_errors(name, [row["peers"][name] for row in family if name in row.get("peers", {})]) for name in names]
     told = (
         "SpikingJelly: `ann2snn.Converter(RateCodingRecipe(dataloader, mode='max'))`; sinabs: `from_model`. Each gets the "
-        "module in memory, where it has less than 60 million parameters. Read back: `torch.save` of the whole module and "
+        "module in memory, where it has less than 500 million parameters. Read back: `torch.save` of the whole module and "
         "`torch.load` with pickle allowed, tried below 30 million parameters; ours: one safetensors file, read without pickle."
     )
     return [told, _grid(head, [ours, *lines]), *errors]
