@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from idsnn_convert.runtime.backends import chosen
 from idsnn_convert.runtime.batch_norm import batch_statistics, world_of
 from idsnn_convert.runtime.distributed import ALONE, World
-from idsnn_convert.runtime.eager import eager_kernels
-from idsnn_convert.runtime.kernels import Kernels, Norm, kernels
+from idsnn_convert.runtime.kernels import Kernels, Norm
 from idsnn_convert.runtime.neurons import SpikingNeuron
 
 
@@ -79,7 +79,7 @@ class FusedNeuron(nn.Module):
             carried: Tensor = neuron(current if residual is None else current + residual)
             return carried
         steps = neuron.time_steps
-        functions = kernels(neuron.neuron, steps, True, x.dtype) if self.compiled else eager_kernels(neuron.neuron, steps)
+        functions = chosen(neuron.neuron, steps, x, self.compiled)
         rows = _rows(x, 1 if neuron.repeats else steps)
         added = None if residual is None else _rows(residual, steps)
         spikes = _spikes(functions, rows, added) if norm is None else _norm_spikes(functions, norm, x, rows, added)

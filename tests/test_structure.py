@@ -43,8 +43,8 @@ NOT_IN_RUNTIME = (
     "timm",
     "torchvision",
 )
-# Each is about one foreign format and imports its library.
-FORMATS = ("runtime/export/onnx/", "runtime/export/nir/")
+# Each is about one foreign format or language and imports its library.
+FORMATS = ("runtime/export/onnx/", "runtime/export/nir/", "runtime/triton_kernels.py")
 IMPORTED_AS = {"pillow": "PIL"}
 # In two parts, so that the words are not found here.
 UNFINISHED = re.compile("|".join(rf"\b{a}{b}\b" for a, b in (("TO", "DO"), ("FIX", "ME"), ("XX", "X"), ("HA", "CK"))))

@@ -7,6 +7,6 @@ cd "$(dirname "$0")/../.."
 python=${1:-python3}
 export PYTHONPATH=.:benchmarks
 "$python" benchmarks/gpu/kernels.py
-"$python" benchmarks/gpu/train_step.py --arch resnet18 --batch 256
-"$python" benchmarks/gpu/train_step.py --arch resnet18 --batch 64
-"$python" benchmarks/gpu/train_step.py --arch resnet20 --batch 256
+"$python" benchmarks/gpu/steps.py --arch resnet18 --batch 256
+"$python" benchmarks/gpu/steps.py --arch resnet18 --batch 64
+"$python" benchmarks/gpu/steps.py --arch resnet20 --batch 256

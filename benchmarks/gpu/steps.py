@@ -1,21 +1,24 @@
 """Seconds of one training step on a GPU, and of a CIFAR epoch at that pace.
 
-    PYTHONPATH=.:benchmarks python benchmarks/gpu/train_step.py [--arch resnet18] [--time-steps 4] [--batch 256]
+    PYTHONPATH=.:benchmarks python benchmarks/gpu/steps.py [--arch resnet18] [--time-steps 4] [--batch 256]
 
-Ours compiled and plain, the convolutions alone, SpikingJelly (its torch backend: the rectangle surrogate runs on no
-other) and snnTorch take turns in every round, in float32 (TF32 as PyTorch's default has it) and bfloat16; time is
-taken after the device is done. Data are on the device, so an epoch is 50,000 / batch steps and nothing else. Writes
-benchmarks/results/gpu_train_step_ARCH_tT_bB.json.
+Ours compiled, by Inductor and by hand in Triton, and plain, the convolutions alone, SpikingJelly (its torch backend: the
+rectangle surrogate runs on no other) and snnTorch take turns in every round, in float32 (TF32 as PyTorch's default has it)
+and bfloat16; time is taken after the device is done. Data are on the device, so an epoch is 50,000 / batch steps and nothing
+else. Writes benchmarks/results/gpu_train_step_ARCH_tT_bB.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import time
 
 import torch
 from common import Floor, Step, facts, images_and_labels, show, spiking_graph, summary, training_step, write
 from train_step import HALVES, makers
+
+from idsnn_convert.runtime.backends import CUDA_KERNELS, MAKERS
 
 IMAGES = 50_000
 WARM_UPS = 5
@@ -63,8 +66,19 @@ def versions(args: argparse.Namespace, bf16: bool) -> list[tuple[str, Step]]:
         if isinstance(network, Floor):
             network.inputs = [each.detach().cuda().requires_grad_(each.requires_grad) for each in network.inputs]
             network.gradients = [each.cuda() for each in network.gradients]
-        found.append((name, training_step(network, images, labels, bf16)))
+        step = training_step(network, images, labels, bf16)
+        found += [(f"{name}, {maker}", made_by(maker, step)) for maker in MAKERS] if name == "compiled" else [(name, step)]
     return found
+
+
+def made_by(maker: str, step: Step) -> Step:
+    """``step`` with the kernels of ``maker``."""
+
+    def made() -> None:
+        os.environ[CUDA_KERNELS] = maker
+        step()
+
+    return made
 
 
 if __name__ == "__main__":

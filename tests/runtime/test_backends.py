@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from idsnn_convert.runtime.backends import CUDA_KERNELS, chosen
+from idsnn_convert.runtime.eager import eager_kernels
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.kernels import kernels
+from idsnn_convert.runtime.neurons import Neuron
+
+ON_GPU: Any = SimpleNamespace(is_cuda=True, dtype=torch.bfloat16)
+
+
+def test_plain_or_compiled_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CUDA_KERNELS, "triton")  # of GPUs alone
+    x = torch.zeros(1)
+    assert chosen(Neuron(), 4, x, False) is eager_kernels(Neuron(), 4)
+    assert chosen(Neuron(), 4, x, True) is kernels(Neuron(), 4, True, torch.float32)
+
+
+def test_the_variable_says_who_makes_them_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = ModuleType("triton_kernels")
+    module.triton_kernels = lambda neuron, steps: ("by hand", neuron, steps)
+    monkeypatch.setitem(sys.modules, "idsnn_convert.runtime.triton_kernels", module)
+    monkeypatch.delenv(CUDA_KERNELS, raising=False)
+    assert chosen(Neuron(), 4, ON_GPU, True) is kernels(Neuron(), 4, True, torch.bfloat16)
+    monkeypatch.setenv(CUDA_KERNELS, "triton")
+    found: Any = chosen(Neuron(), 4, ON_GPU, True)
+    assert found == ("by hand", Neuron(), 4)
+    assert chosen(Neuron(), 4, ON_GPU, False) is eager_kernels(Neuron(), 4)
+
+
+def test_a_maker_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CUDA_KERNELS, "cupy")
+    with pytest.raises(UserError, match="IDSNN_CUDA_KERNELS is 'cupy'\nKnown: inductor, triton"):
+        chosen(Neuron(), 4, ON_GPU, True)
