@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from idsnn_convert import runtime
+from idsnn_convert import __version__, runtime
 from idsnn_convert.api import open_file
 from idsnn_convert.distil import Tutor, open_tutor, tap_pairs, tutor_network
 from idsnn_convert.identify import identified, remembered
@@ -310,7 +311,13 @@ def _both_normalised(
 def _save(start: Checkpoint, trained: nn.Module, place: Path, record: dict[str, Any], chosen: Normalised) -> None:
     if not isinstance(trained, SpikingNetwork):
         raise TypeError(f"a {type(trained).__name__} is no spiking network")
-    save(place, start.with_tensors(trained.tensors(), normalisation=chosen.normalisation.to_json(), training=record))
+    training = {**record, "made_by": made_by()}
+    save(place, start.with_tensors(trained.tensors(), normalisation=chosen.normalisation.to_json(), training=training))
+
+
+def made_by() -> dict[str, str]:
+    """Versions of what trains, for the record."""
+    return {"idsnn-convert": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def device_named(name: str) -> torch.device:

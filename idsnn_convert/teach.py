@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from idsnn_convert import __version__
-from idsnn_convert.learn import Training, asked_normalisation, device_named, usual_normalisation
+from idsnn_convert.learn import Training, asked_normalisation, device_named, made_by, usual_normalisation
 from idsnn_convert.passes.targets import plain_target
 from idsnn_convert.runtime.ann_file import AnnFile, save_ann
 from idsnn_convert.runtime.data import Dataset, open_dataset
@@ -76,7 +76,7 @@ def teach(
                     target.name,
                     target.graph,
                     {name: trained.state_dict()[name].detach().cpu() for name in tensor_shapes(target.graph)},
-                    training={**record, "target": dict(target.settings)},
+                    training={**record, "target": dict(target.settings), "made_by": made_by()},
                     **known,
                 ),
             ),

@@ -28,10 +28,23 @@ class Line:
     points: Sequence[tuple[float, float]]
 
 
-def chart(title: str, lines: Sequence[Line], across: str) -> Markup:
-    """A figure with its title; ``across`` names the horizontal axis. The lines' looks are those of :func:`legend`."""
+@dataclass(frozen=True)
+class Level:
+    """A named height that lines are held against."""
+
+    name: str
+    y: float
+
+
+def chart(title: str, lines: Sequence[Line], across: str, levels: Sequence[Level] = (), keys: bool = False) -> Markup:
+    """A figure with its title; ``across`` names the horizontal axis.
+
+    Args:
+        levels: drawn across the whole width.
+        keys: tell what each line is; else their looks are those of a :func:`legend` elsewhere.
+    """
     xs = [x for line in lines for x, _ in line.points]
-    ys = [y for line in lines for _, y in line.points]
+    ys = [*(y for line in lines for _, y in line.points), *(level.y for level in levels)]
     rows = ticks(min(ys), max(ys))
     low, high = rows[0], rows[-1]
     first, last = min(xs), max(max(xs), min(xs) + 1)
@@ -42,10 +55,12 @@ def chart(title: str, lines: Sequence[Line], across: str) -> Markup:
     def down(y: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (high - y) / (high - low)
 
-    told = "; ".join(f"{line.name} from {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}" for line in lines)
+    told = [f"{line.name} from {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}" for line in lines]
+    told += [f"{level.name} {level.y:.4g}" for level in levels]
     return tag(
         "figure",
         tag("figcaption", title),
+        legend([line.name for line in lines]) if keys else None,
         tag(
             "svg",
             [_row(value, down(value)) for value in rows],
@@ -55,11 +70,12 @@ def chart(title: str, lines: Sequence[Line], across: str) -> Markup:
                 if first <= x <= last and float(x).is_integer()
             ],
             tag("text", across, x="50%", y=HEIGHT - 1, text_anchor="middle"),
+            [_level(level, index, down(level.y)) for index, level in enumerate(levels)],
             [_line(line, index, right, down) for index, line in enumerate(lines)],
             width="100%",
             height=HEIGHT,
             role="img",
-            aria_label=f"{title}: {told}",
+            aria_label=f"{title}: {'; '.join(told)}",
         ),
         class_="card",
     )
@@ -68,6 +84,13 @@ def chart(title: str, lines: Sequence[Line], across: str) -> Markup:
 def _row(value: float, y: float) -> Markup:
     line = tag("line", x1=f"{LEFT}%", x2=f"{100 - RIGHT}%", y1=f"{y:.1f}", y2=f"{y:.1f}", class_="axis")
     return tag("g", line, tag("text", f"{value:g}", x=f"{LEFT - 1}%", y=f"{y + 4:.1f}", text_anchor="end"))
+
+
+def _level(level: Level, index: int, y: float) -> Markup:
+    """Its name stands above it: of the first at the right, of the second at the left, where they do not meet."""
+    across = tag("line", x1=f"{LEFT}%", x2=f"{100 - RIGHT}%", y1=f"{y:.1f}", y2=f"{y:.1f}", class_="level")
+    x, anchor = (LEFT + 1, "start") if index % 2 else (100 - RIGHT, "end")
+    return tag("g", across, tag("text", f"{level.name} {level.y:.4g}", x=f"{x}%", y=f"{y - 4:.1f}", text_anchor=anchor))
 
 
 def _line(line: Line, index: int, right: Scale, down: Scale) -> Markup:

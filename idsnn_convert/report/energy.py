@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from idsnn_convert.measure import Energy
 from idsnn_convert.report.text import console, paragraph, safe, table
+from idsnn_convert.report.units import joules
 from idsnn_convert.runtime.energy import MODELS
 from idsnn_convert.runtime.synops import Work
 
@@ -51,7 +51,7 @@ def _energies(found: Energy) -> Any:
     for name, model in MODELS.items():
         ours, theirs = spiking[name], plain[name]
         ratio = f"{ours / theirs:.2f}" if ours is not None and theirs else "-"
-        made.add_row(name, _joules(ours), _joules(theirs), ratio, "fetched" if model.memory else "free")
+        made.add_row(name, joules(ours), joules(theirs), ratio, "fetched" if model.memory else "free")
     return made
 
 
@@ -60,17 +60,9 @@ def _points(found: Energy) -> Any:
     made = table(*numbers, numbers=numbers)
     for point in found.points():
         counts = (f"{point['effective_acs']:,.0f}", f"{point['effective_macs']:,.0f}")
-        energy = _joules(point["joules"][next(iter(MODELS))])
+        energy = joules(point["joules"][next(iter(MODELS))])
         made.add_row(str(point["time_steps"]), f"{point['top1_percent']:.2f}", *counts, energy)
     return made
-
-
-def _joules(value: float | None) -> str:
-    """With the prefix that leaves one to three digits before the point."""
-    if not value:
-        return "-" if value is None else "0 J"
-    power = min(max(math.floor(math.log10(value) / 3), -4), 0)
-    return f"{value / 1000**power:.3g} {('pJ', 'nJ', 'uJ', 'mJ', 'J')[power + 4]}"
 
 
 def described_energy(found: Energy) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from idsnn_convert.cli import printable
 
-VOID = ("meta", "link", "input", "br", "rect", "path", "line")
-"""Elements that have no content here."""
+PLAIN = ("meta", "link", "input", "br", "img")
+VOID = (*PLAIN, "rect", "path", "line")
+"""Elements that have no content here: those of HTML, and of SVG too."""
 
 
 class Markup(str):
@@ -25,7 +26,7 @@ def tag(name: str, /, *content: object, **attributes: object) -> Markup:
     """
     told = "".join(_attribute(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
     if name in VOID:
-        return Markup(f"<{name}{told}>" if name in ("meta", "link", "input", "br") else f"<{name}{told}/>")
+        return Markup(f"<{name}{told}>" if name in PLAIN else f"<{name}{told}/>")
     return Markup(f"<{name}{told}>{joined(*content)}</{name}>")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from idsnn_convert import __version__
@@ -47,6 +48,20 @@ def section(title: str, *content: object, **attributes: object) -> Markup:
 def scrolled(label: str, table: Markup) -> Markup:
     """A table that scrolls by itself where it is too long or too wide, by keyboard too."""
     return tag("div", table, class_="scrolled card", role="region", aria_label=label, tabindex=0)
+
+
+def tabled(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) -> Markup:
+    """A table; ``numbers``: so many columns behind the first stand on the right."""
+
+    def side(i: int) -> str | None:
+        return "number" if 1 <= i <= numbers else None
+
+    head = tag("tr", [tag("th", title, scope="col", class_=side(i)) for i, title in enumerate(titles)])
+    body = [
+        tag("tr", tag("th", row[0], scope="row"), [tag("td", cell, class_=side(i)) for i, cell in enumerate(row[1:], 1)])
+        for row in rows
+    ]
+    return tag("table", tag("thead", head), tag("tbody", body))
 
 
 def _asset(name: str) -> str:

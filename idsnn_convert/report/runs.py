@@ -10,11 +10,15 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from idsnn_convert.report.chart import Level
+from idsnn_convert.report.probed import Probed, read_probed
+from idsnn_convert.runtime.ann_file import is_ann_file, read_ann
 from idsnn_convert.runtime.checkpoint import is_checkpoint, read
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.run_folder import RunFolder
 
 Percent = Annotated[float, Field(ge=0, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Epoch(BaseModel):
@@ -29,6 +33,7 @@ class Epoch(BaseModel):
     test_loss: float
     test_top1_percent: Percent
     test_top1_percent_per_step: list[Percent] = []
+    test_firing_rates: dict[str, Share] = {}
     train_seconds: float
     test_seconds: float
 
@@ -41,6 +46,8 @@ class Run:
         settings: ``section.key`` -> value, as in its ``recipe.toml``.
         facts: what its last checkpoint says of the data it was trained on; empty if it has none.
         versions: of the packages that converted its student.
+        command: the one that converted it, if it was one.
+        probed: what was measured of its best network, if it was.
     """
 
     name: str
@@ -48,6 +55,8 @@ class Run:
     settings: dict[str, Any]
     facts: dict[str, Any]
     versions: dict[str, str]
+    command: str | None = None
+    probed: Probed | None = None
 
     @property
     def best(self) -> Epoch:
@@ -76,6 +85,22 @@ def read_runs(folders: list[Path]) -> list[Run]:
     return [_read(folder, "/".join(path.parts[-depth:])) for folder, path in zip(folders, paths, strict=True)]
 
 
+def read_baseline(text: str) -> Level:
+    """The accuracy that ``--baseline`` names: percent, or the best of the run in a folder.
+
+    Raises:
+        UserError: if it is neither.
+    """
+    try:
+        percent = float(text)
+    except ValueError:
+        (run,) = read_runs([Path(text)])
+        return Level(run.name, run.best.test_top1_percent)
+    if not 0 <= percent <= 100:
+        raise UserError(f"--baseline {text}: an accuracy is from 0 to 100 percent")
+    return Level("baseline", percent)
+
+
 def _read(path: Path, name: str) -> Run:
     folder = RunFolder(path)
     if not folder.metrics.is_file():
@@ -85,11 +110,17 @@ def _read(path: Path, name: str) -> Run:
     epochs = tuple(_epochs(folder.metrics))
     if not epochs:
         raise UserError(f"{path}: no epoch of the run is finished yet")
-    facts, versions = dict[str, Any](), dict[str, str]()
-    if is_checkpoint(folder.last):
-        last = read(folder.last)
-        facts, versions = dict(last.training), dict(last.provenance.get("versions", {}))
-    return Run(name, epochs, _settings(folder.path / "recipe.toml"), facts, versions)
+    facts, made = _origin(folder.last)
+    settings, command = _settings(folder.path / "recipe.toml"), made.get("command")
+    return Run(name, epochs, settings, facts, dict(made.get("versions", {})), command, read_probed(path))
+
+
+def _origin(last: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the last checkpoint, a student's or a teacher's, says of its training and how it began; empty if there is none."""
+    if is_checkpoint(last):
+        student = read(last)
+        return dict(student.training), dict(student.provenance)
+    return (dict(read_ann(last).training), {}) if is_ann_file(last) else ({}, {})
 
 
 def _epochs(path: Path) -> list[Epoch]:

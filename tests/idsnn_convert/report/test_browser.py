@@ -1,4 +1,4 @@
-"""The page of a mapping in a real browser: headless Chromium, where there is one."""
+"""The pages in a real browser: headless Chromium, where there is one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ from typing import Any
 
 import pytest
 
+from idsnn_convert.report.chart import Level
 from idsnn_convert.report.html import mapping_page
+from idsnn_convert.report.png import as_base64, png
+from idsnn_convert.report.probed import write_probed
 from idsnn_convert.report.record import Record
+from idsnn_convert.report.run_page import run_page
+from idsnn_convert.report.runs import read_runs
 from tests.idsnn_convert.report.conftest import HOSTILE
+from tests.idsnn_convert.report.test_probed import made
+from tests.idsnn_convert.report.test_runs import row, run
 
 pytest.importorskip("selenium", reason="selenium drives the browser")
 from selenium import webdriver
@@ -45,10 +52,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pages")
 
 
-def show(browser: webdriver.Chrome, folder: Path, record: Record, width: int = 1280) -> None:
-    """Opens the record's page in a window of ``width`` pixels."""
+def show(browser: webdriver.Chrome, folder: Path, content: Record | str, width: int = 1280) -> None:
+    """Opens a page, or a record's page, in a window of ``width`` pixels."""
     path = folder / "page.html"
-    path.write_text(mapping_page(record), encoding="utf-8")
+    path.write_text(content if isinstance(content, str) else mapping_page(content), encoding="utf-8")
     metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     browser.get(path.as_uri())
@@ -68,13 +75,58 @@ def logged(browser: Any, kind: str) -> list[dict[str, Any]]:
     return list(browser.get_log(kind))
 
 
-def test_it_opens_without_errors_and_without_network(browser: webdriver.Chrome, folder: Path, record: Record) -> None:
+@pytest.fixture(scope="module")
+def pages(record: Record, folder: Path) -> dict[str, str]:
+    """Every kind of page: of a mapping, of one run with all that can be measured, of two runs."""
+    epochs = [row(at, 40 + at, test_firing_rates={"stem.lif": 0.2, "stage1.block0.lif1": 0.1 * at}) for at in (1, 2)]
+    runs = [run(folder / name, *epochs) for name in ("first", "second")]
+    many = [[9 if k == j else k * j % 5 for j in range(30)] for k in range(30)]
+    image = {**made().model_dump()["image"], "png": as_base64(png([bytes(12)] * 4, 3))}
+    write_probed(runs[0], made(image=image))
+    write_probed(runs[1], made(image=image, confusion=many, class_names=[]))
+    one, other = read_runs(runs)
+    level = Level("baseline", 30.0)
+    return {
+        "mapping": mapping_page(record),
+        "run": run_page([one], level),
+        "many": run_page([other]),
+        "runs": run_page([one, other]),
+    }
+
+
+PAGES = ("mapping", "run", "many", "runs")
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_it_opens_without_errors_and_without_network(
+    kind: str, browser: webdriver.Chrome, folder: Path, pages: dict[str, str]
+) -> None:
     logged(browser, "performance")
-    show(browser, folder, record)
-    assert browser.title == "resnet(2-1-2 basic) -> spiking resnet8"
+    show(browser, folder, pages[kind])
+    assert browser.title.startswith("resnet(2-1-2 basic) -> spiking resnet8" if kind == "mapping" else "Training: ")
+    broken = "return [...document.images].filter((image) => !(image.complete && image.naturalWidth)).length"
+    assert browser.execute_script(broken) == 0
     assert logged(browser, "browser") == []
     sent = [row["message"] for row in logged(browser, "performance") if "Network.requestWillBeSent" in row["message"]]
     assert [message for message in sent if '"url":"file:' not in message and '"url":"data:' not in message] == []
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_no_page_is_wider_than_a_telephone(kind: str, browser: webdriver.Chrome, folder: Path, pages: dict[str, str]) -> None:
+    show(browser, folder, pages[kind], width=360)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+
+
+def test_what_is_folded_on_a_runs_page_opens_by_keyboard(
+    browser: webdriver.Chrome, folder: Path, pages: dict[str, str]
+) -> None:
+    show(browser, folder, pages["run"])
+    summary = browser.find_element(By.CSS_SELECTOR, "details > summary")
+    summary.send_keys(Keys.ENTER)
+    assert summary.find_element(By.XPATH, "..").get_attribute("open")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert browser.find_element(By.CSS_SELECTOR, ".raster").is_displayed()
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
 def test_a_selected_block_shows_its_tensors_and_its_links(browser: webdriver.Chrome, folder: Path, record: Record) -> None:
@@ -155,14 +207,18 @@ def test_hostile_names_are_shown_as_text(browser: webdriver.Chrome, folder: Path
     assert logged(browser, "browser") == []
 
 
-def test_axe_finds_nothing(browser: webdriver.Chrome, folder: Path, record: Record) -> None:
+@pytest.mark.parametrize("kind", PAGES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(kind: str, scheme: str, browser: webdriver.Chrome, folder: Path, pages: dict[str, str]) -> None:
     if not AXE.is_file():
         pytest.skip(f"no {AXE}; name axe-core's axe.min.js in $AXE_CORE")
-    for scheme in ("light", "dark"):
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        show(browser, folder, record)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    show(browser, folder, pages[kind])
+    for found in browser.find_elements(By.CSS_SELECTOR, "details:not([open]) > summary"):
+        found.click()
+    if kind == "mapping":
         box(browser, "student stage2.block0").click()
-        browser.execute_cdp_cmd("Runtime.evaluate", {"expression": AXE.read_text(encoding="utf-8")})
-        found = browser.execute_async_script("axe.run().then((all) => arguments[arguments.length - 1](all.violations))")
-        assert [(rule["id"], [node["target"] for node in rule["nodes"]]) for rule in found] == []
+    browser.execute_cdp_cmd("Runtime.evaluate", {"expression": AXE.read_text(encoding="utf-8")})
+    found = browser.execute_async_script("axe.run().then((all) => arguments[arguments.length - 1](all.violations))")
+    assert [(rule["id"], [node["target"] for node in rule["nodes"]]) for rule in found] == []

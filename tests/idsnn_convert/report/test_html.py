@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 
 from idsnn_convert.report.html import compact, mapping_page, repeats_told
+from idsnn_convert.report.markup import PLAIN
 from idsnn_convert.report.record import Record
 from tests.idsnn_convert.report.conftest import HOSTILE
 
@@ -23,7 +24,7 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         assert not [name for name, _ in attrs if name.startswith("on") or name == "style"]
-        if tag not in ("meta", "link", "input", "br"):
+        if tag not in PLAIN:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
