@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from idsnn_convert.passes.match import StagePlan
+from idsnn_convert.passes.match import UNPAIRED, StagePlan
 from idsnn_convert.passes.types import Block, BlockMap, Teacher
 from idsnn_convert.passes.weightmap import WeightMap
 from idsnn_convert.runtime.graph import Graph, Node
+from idsnn_convert.runtime.ops import NORMS
 
 SHOWN = 3
 """How many places a caution names."""
@@ -50,8 +51,34 @@ def cautions(teacher: Graph, blocks: BlockMap, target: Graph) -> tuple[Caution, 
 
 
 def differences(plan: StagePlan, weights: WeightMap, teacher: Graph, target: Graph) -> tuple[Caution, ...]:
-    """Where ``target`` computes otherwise than ``teacher`` with the tensors it takes: in groups, and behind the add."""
-    return (*_regrouped(weights, teacher, target), *_firing_behind_the_add(plan, teacher, target))
+    """Where ``target`` computes otherwise than ``teacher`` with the tensors it takes: in groups, without its norms, and behind
+    the add; or that it takes none."""
+    if plan.rule == UNPAIRED:
+        told = "nothing was taken from the teacher: the target is a chain of layers, which the teacher's do not correspond to"
+        advice = (
+            "Train the target's network without spikes (idsnn teach) and convert that with --target same; this one distils."
+        )
+        return (Caution(told, advice=advice),)
+    return (
+        *_regrouped(weights, teacher, target),
+        *_without_norms(weights, teacher, target),
+        *_firing_behind_the_add(plan, teacher, target),
+    )
+
+
+def _without_norms(weights: WeightMap, teacher: Graph, target: Graph) -> list[Caution]:
+    """A convolution's scale is free where a norm follows, so its weights alone say little of the size of what they gave."""
+    if target.of(*NORMS) or not teacher.of(*NORMS):
+        return []
+    taken = [
+        target[name]
+        for entry in weights.tensors
+        if entry.source and target[name := entry.target.rpartition(".")[0]].op == "conv2d"
+    ]
+    if not taken:
+        return []
+    told = f"{len(taken)} convolutions come without the teacher's norms, which the target has none of; their scale is arbitrary"
+    return [Caution(told, taken[0].name, advice="Expect to train it as from fresh weights.")]
 
 
 def _regrouped(weights: WeightMap, teacher: Graph, target: Graph) -> list[Caution]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from idsnn_convert.passes.interpolate import SCALES, interpolate, scaled
 from idsnn_convert.passes.mapping import Made, origin
-from idsnn_convert.passes.match import StagePlan, match, onto_itself
+from idsnn_convert.passes.match import UNPAIRED, StagePlan, along, match, onto_itself
 from idsnn_convert.passes.match_file import match_named, read_pairs
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.spike import spike
@@ -77,7 +77,7 @@ def convert(teacher: Teacher, target: Target, settings: Settings, provenance: Ma
     plan, weights = _mapped(teacher, target, settings)
     spiking = spike(target.graph, settings.neuron)
     tensors = _fill(weights, spiking, teacher, settings)
-    checks = verify(target.graph, spiking, tensors, weights, teacher, settings.scale)
+    checks = verify(target.graph, spiking, tensors, weights, teacher, settings.scale, corresponds=plan.rule != UNPAIRED)
     demand(checks)
     chosen = {key: getattr(settings, key) for key in RECORDED}
     told = Made(plan, weights, target, spiking, tensors, teacher, checks, {**target.settings, **chosen, "match": plan.rule})
@@ -95,12 +95,17 @@ def convert(teacher: Teacher, target: Target, settings: Settings, provenance: Ma
 
 
 def _mapped(teacher: Teacher, target: Target, settings: Settings) -> tuple[StagePlan, WeightMap]:
-    """Block by block; a target that is the teacher's own graph node by node, whatever its blocks."""
+    """Block by block; a target that is the teacher's own graph node by node, whatever its blocks; one without blocks layer
+    by layer, if the teacher has none either."""
     choices = {"shortcuts": settings.shortcuts, "head": settings.head}
     if target.same:
         plan = onto_itself(teacher.graph)
         return plan, map_same(plan, teacher.graph, **choices)
-    ours, theirs = segment(target.graph), segment(teacher.graph)
+    ours = segment(target.graph)
+    if not ours.stages:
+        plan = along(ours, teacher.graph)
+        return plan, map_weights(plan, target.graph, teacher.graph, **choices)
+    theirs = segment(teacher.graph)
     if settings.match.endswith(".toml"):
         plan = match_named(ours, theirs, read_pairs(Path(settings.match)))
     else:

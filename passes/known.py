@@ -75,6 +75,7 @@ LAYERS: dict[type[nn.Module], Callable[..., Call]] = {
     nn.AdaptiveAvgPool2d: lambda m, x: ("adaptive_avg_pool2d", x, m.output_size),
     nn.Flatten: lambda m, x: ("flatten", x, m.start_dim, m.end_dim),
     nn.Dropout: lambda m, x: ("dropout", x, m.p),
+    modules.Dropout: lambda m, x: ("dropout", x, m.p),
     nn.Dropout2d: lambda m, x: ("feature_dropout", x),
     nn.ZeroPad2d: lambda m, x: ("pad", x, m.padding),
     nn.Identity: lambda m, x: ("alias", x),

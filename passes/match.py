@@ -15,6 +15,11 @@ from idsnn_convert.passes.types import Block, BlockMap
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph
 
+CHAIN = "chain"
+"""Two networks without residual blocks: their layers are aligned along the whole chain."""
+UNPAIRED = "none"
+"""A target that is a chain of layers and a teacher that is none: nothing corresponds."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -61,12 +66,24 @@ def match(target: BlockMap, source: BlockMap, rule: str = "relative") -> StagePl
     return StagePlan(target, source, tuple(pairs), rule)
 
 
+def blocks_if_any(graph: Graph) -> BlockMap:
+    """The blocks of a network; no stage of one that is not made of residual blocks."""
+    try:
+        return segment(graph)
+    except UserError:
+        return BlockMap((), (), tuple(node.name for node in graph))
+
+
+def along(target: BlockMap, source: Graph) -> StagePlan:
+    """For a target that is a chain of layers without residual blocks: beside another such chain, or beside what is none."""
+    theirs = blocks_if_any(source)
+    chain = not theirs.stages and not source.of("add", "mul", "concat")
+    return StagePlan(target, theirs, (), CHAIN if chain else UNPAIRED)
+
+
 def onto_itself(graph: Graph) -> StagePlan:
     """Each block of a network with itself; no pairs in a network that is no chain of residual blocks."""
-    try:
-        blocks = segment(graph)
-    except UserError:
-        blocks = BlockMap((), (), tuple(node.name for node in graph))
+    blocks = blocks_if_any(graph)
     pairs = [Pair(block, block, index, index) for index, stage in enumerate(blocks.stages) for block in stage.blocks]
     return StagePlan(blocks, blocks, tuple(pairs), "same")
 

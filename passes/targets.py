@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 import torch
+from torch import nn
 
+from idsnn_convert.passes.chain.archs import CHAINS, Chain
+from idsnn_convert.passes.chain.dense import DENSE, Dense, DenseNet
+from idsnn_convert.passes.chain.module import ChainNet
 from idsnn_convert.passes.known import trace_known
-from idsnn_convert.passes.resnet.archs import ARCHS, Arch, find_arch
+from idsnn_convert.passes.resnet.archs import ARCHS, Arch, find_arch, find_named
 from idsnn_convert.passes.resnet.module import ResNet
 from idsnn_convert.passes.resnet.spec import MULTIPLIED, ResNetSpec, Stem
 from idsnn_convert.passes.segment import segment
@@ -31,12 +35,15 @@ LARGEST_SMALL_IMAGE = 64
 SAME = "same"
 """The target that is the teacher's own graph."""
 
-TARGETS: dict[str, Arch] = ARCHS
-"""Name -> what it is.
+TARGETS: dict[str, Arch | Chain] = {**ARCHS, **CHAINS}
+"""Name -> what it is: a residual network, or one chain of layers, which has no stem or shortcut to choose.
 
 ``resnet19`` is that of Zheng et al. 2021: after the mean over the map a linear layer of 256 features, an activation
 (which becomes a neuron), and the classifier.
 """
+
+NETWORKS: dict[str, Arch | Chain | Dense] = {**TARGETS, **DENSE}
+"""Name -> what a teacher may be trained from: the targets, and what joins its paths as no target does."""
 
 DOWNSAMPLES: dict[str, str] = {
     "projection": "a 1x1 convolution and batch norm, wherever a shape changes",
@@ -73,8 +80,11 @@ def target_label(name: str) -> str:
         if not Path(name).is_file():
             raise UserError(f"target {name}: no such file", hint=f"Or a name: {SAME}, {', '.join(TARGETS)}.")
         return Path(name).stem
+    if name in DENSE:
+        problem = f"{name} is no target: it joins its paths by concatenation, where blocks are matched by what they add"
+        raise UserError(problem, hint=f"It makes a teacher (idsnn teach), and a trained one converts with --target {SAME}.")
     if name != SAME:
-        find_arch(name, "target")
+        find_named(name, "target", TARGETS)
     return name
 
 
@@ -98,7 +108,8 @@ def choose_downsample(name: str, teacher: Graph, block: str = "spiking") -> str:
     Raises:
         UserError: on an unknown name or block, or a teacher that :func:`idsnn_convert.passes.segment.segment` refuses.
     """
-    if not find_arch(name, "target").pads or _residual(block) in MULTIPLIED:
+    arch = find_named(name, "target", TARGETS)
+    if not isinstance(arch, Arch) or not arch.pads or _residual(block) in MULTIPLIED:
         return "projection"
     weighted = any(teacher[node].op == "conv2d" for block in segment(teacher).blocks for node in block.shortcut)
     return "projection" if weighted else "pad"
@@ -134,22 +145,12 @@ def target_spec(
             or too small.
     """
     arch = find_arch(name, "target")
-    if stem not in ("auto", *STEMS):
-        raise UserError(f"unknown stem {stem!r}", hint=f"Known: auto, {', '.join(STEMS)}.")
     if downsample not in DOWNSAMPLES:
         raise UserError(f"unknown downsample {downsample!r}", hint=f"Known: auto, {', '.join(DOWNSAMPLES)}.")
-    if not 0 < width <= 64:
-        raise UserError(f"width must be above 0 and at most 64, not {width}")
+    scaled = _scaling(width)
     if len(input_shape) != 3 or input_shape[1] != input_shape[2]:
         raise UserError(f"{name} needs square images (C, H, W), not shape {tuple(input_shape)}")
-    if stem == "auto":
-        stem = "cifar" if arch.small or input_shape[1] <= LARGEST_SMALL_IMAGE else "imagenet"
-
     residual = _residual(block)
-
-    def scaled(channels: int, multiple: int = 1) -> int:
-        return max(1, round(channels * width / multiple)) * multiple
-
     return ResNetSpec(
         name=name if width == 1 else f"{name} x{width:g}",
         block=arch.block,
@@ -157,7 +158,7 @@ def target_spec(
         widths=tuple(scaled(channels, arch.groups) for channels in arch.widths),
         outputs=tuple(scaled(channels) for channels in arch.outputs),
         strides=(1,) + (2,) * (len(arch.depths) - 1),
-        stem=STEMS[stem](scaled(arch.stem)),
+        stem=_stem(stem, input_shape, scaled(arch.stem), arch.small),
         shortcut=downsample,
         residual=residual,
         after_add="block" if residual == "plain" else "none",
@@ -169,19 +170,52 @@ def target_spec(
     )
 
 
+def _scaling(width: float) -> Callable[..., int]:
+    """(channels, multiple) -> channels of a network ``width`` times as wide, rounded to whole multiples (1 by default)."""
+    if not 0 < width <= 64:
+        raise UserError(f"width must be above 0 and at most 64, not {width}")
+    return lambda channels, multiple=1: max(1, round(channels * width / multiple)) * multiple
+
+
+def _stem(kind: str, input_shape: Shape, width: int, small: bool = False) -> Stem:
+    if kind not in ("auto", *STEMS):
+        raise UserError(f"unknown stem {kind!r}", hint=f"Known: auto, {', '.join(STEMS)}.")
+    if kind == "auto":
+        kind = "cifar" if small or input_shape[1] <= LARGEST_SMALL_IMAGE else "imagenet"
+    return STEMS[kind](width)
+
+
 def build_target(name: str, *, input_shape: Shape, classes: int, **choices: Unpack[Choices]) -> Canonical:
-    """The target's canonical graph; its tensors are on the meta device, shapes without values.
+    """The canonical graph of a network of :data:`NETWORKS`; its tensors are on the meta device, shapes without values.
 
     Raises:
-        UserError: as :func:`target_spec`.
+        UserError: as :func:`target_spec`; on a choice that this kind of network does not have.
     """
-    return _traced(target_spec(name, input_shape=input_shape, classes=classes, **choices))
+    row = find_named(name, "target", NETWORKS)
+    if isinstance(row, Arch):
+        return _of_spec(target_spec(name, input_shape=input_shape, classes=classes, **choices))
+    idle: dict[str, tuple[object, object]] = {
+        "downsample": (choices.get("downsample", "auto"), "auto"),
+        "block": (choices.get("block", "spiking"), "spiking"),
+    }
+    if isinstance(row, Chain):
+        idle["stem"] = (choices.get("stem", "auto"), "auto")
+    _refuse_choices(name, **idle)
+    scaled = _scaling(choices.get("width", 1.0))
+    if isinstance(row, Chain):
+        return _traced(lambda: ChainNet(row, input_shape, classes, scaled), input_shape)
+    stem = _stem(choices.get("stem", "auto"), input_shape, scaled(row.stem))
+    return _traced(lambda: DenseNet(row, stem, input_shape, classes, scaled), input_shape)
 
 
-def _traced(spec: ResNetSpec) -> Canonical:
+def _of_spec(spec: ResNetSpec) -> Canonical:
+    return _traced(lambda: ResNet(spec), spec.input_shape)
+
+
+def _traced(make: Callable[[], nn.Module], input_shape: Shape) -> Canonical:
     with torch.device("meta"):
-        network = ResNet(spec)
-    traced = trace_known(network, spec.input_shape)
+        network = make()
+    traced = trace_known(network, input_shape)
     return replace(traced, graph=traced.graph.without_sources())
 
 
@@ -214,11 +248,18 @@ def target_for(
         return Target(teacher.arch, teacher.graph, {"target": SAME}, same=True)
     if is_file(name):
         spec = read_target(Path(name), input_shape=shape, classes=classes)
-        return Target(spec.name, _traced(spec).graph, {"target": Path(name).name})
-    kind = choose_downsample(name, teacher.graph, block) if downsample == "auto" else downsample
-    choices: Choices = {"stem": stem, "downsample": kind, "width": width, "block": block}
-    spec = target_spec(name, input_shape=shape, classes=classes, **choices)
-    return Target(label, _traced(spec).graph, dict(choices))
+        return Target(spec.name, _of_spec(spec).graph, {"target": Path(name).name})
+    if name in ARCHS and downsample == "auto":
+        downsample = choose_downsample(name, teacher.graph, block)
+    choices: Choices = {"stem": stem, "downsample": downsample, "width": width, "block": block}
+    return _named(label, choices, shape, classes)
+
+
+def _named(name: str, choices: Choices, input_shape: Shape, classes: int) -> Target:
+    """The target of that name; what is not asked of it is not recorded of it."""
+    graph = build_target(name, input_shape=input_shape, classes=classes, **choices).graph
+    told = {key: value for key, value in choices.items() if name in ARCHS or value not in ("auto", "spiking")}
+    return Target(name, graph, told)
 
 
 def plain_target(
@@ -233,28 +274,33 @@ def plain_target(
     """The network ``name`` as an ANN for images of ``input_shape`` (C, H, W): what a teacher is trained from.
 
     Args:
-        name: a key of :data:`TARGETS`, or a TOML file.
+        name: a key of :data:`NETWORKS`, or a TOML file.
         downsample: a key of :data:`DOWNSAMPLES`; ``auto`` is how the network was published.
 
     Raises:
         UserError: as :func:`target_for`.
     """
     if name == SAME:
-        raise UserError(f"{SAME} is no network of its own", hint=f"Known: {', '.join(TARGETS)}; or a TOML file.")
-    label = target_label(name)
+        raise UserError(f"{SAME} is no network of its own", hint=f"Known: {', '.join(NETWORKS)}; or a TOML file.")
     if is_file(name):
+        target_label(name)
         _refuse_choices(name, stem=(stem, "auto"), downsample=(downsample, "auto"), width=(width, 1.0))
         spec = read_target(Path(name), input_shape=input_shape, classes=classes)
-        return Target(spec.name, _traced(spec).graph, {"target": Path(name).name})
-    if downsample == "auto":
-        downsample = "pad" if find_arch(name, "target").pads else "projection"
-    choices: Choices = {"stem": stem, "downsample": downsample, "width": width}
-    spec = target_spec(name, input_shape=input_shape, classes=classes, **choices)
-    return Target(label, _traced(spec).graph, dict(choices))
+        return Target(spec.name, _of_spec(spec).graph, {"target": Path(name).name})
+    row = find_named(name, "network", NETWORKS)
+    if isinstance(row, Arch) and downsample == "auto":
+        downsample = "pad" if row.pads else "projection"
+    return _named(name, {"stem": stem, "downsample": downsample, "width": width}, input_shape, classes)
 
 
 def _refuse_choices(name: str, **chosen: tuple[object, object]) -> None:
     """Raises UserError if a choice differs from its default: the target's file, or the teacher, says all there is to say."""
     if changed := [key for key, (value, default) in chosen.items() if value != default]:
-        told = "takes all from the teacher" if name == SAME else "is described by its file"
+        told = (
+            "takes all from the teacher"
+            if name == SAME
+            else "is described by its file"
+            if is_file(name)
+            else "has one form alone"
+        )
         raise UserError(f"target {name} {told}, so its {changed[0]} cannot be chosen", hint=f"Leave out {changed[0]}.")

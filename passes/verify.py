@@ -32,13 +32,20 @@ class Check:
 
 
 def verify(
-    ann: Graph, spiking: Graph, tensors: Mapping[str, Tensor], weights: WeightMap, teacher: Teacher, scale: str = "none"
+    ann: Graph,
+    spiking: Graph,
+    tensors: Mapping[str, Tensor],
+    weights: WeightMap,
+    teacher: Teacher,
+    scale: str = "none",
+    corresponds: bool = True,
 ) -> tuple[Check, ...]:
     """Checks a conversion's result against what it was made from.
 
     Args:
         ann: the target before its activations became neurons.
         tensors: the result's tensors, to be held against ``weights`` and the teacher.
+        corresponds: whether the target has anything in common with the teacher, so that something must have been taken.
 
     Raises:
         UserError: if the spiking graph breaks the rules of :func:`idsnn_convert.runtime.ops.check`.
@@ -56,7 +63,9 @@ def verify(
         Check("one neuron per activation site", f"{neurons} neurons", f"{sites} sites", neurons == sites > 0),
         Check("tensors fit the graph", f"{len(shapes)} tensors", f"{len(needed)}", shapes == needed),
         Check("mapped tensors equal the index rule", f"{len(mapped) - len(unequal)}", f"{len(mapped)}", not unequal),
-        Check("tensors come from the teacher", f"{len(mapped)}", "at least 1", bool(mapped)),
+        Check(
+            "tensors come from the teacher", f"{len(mapped)}", "at least 1" if corresponds else "0", bool(mapped) == corresponds
+        ),
         Check("all values are finite", f"{len(infinite)} tensors with NaN or infinity{_first(infinite)}", "0", not infinite),
         *_same_function(ann, tensors, weights, teacher),
         Check("every teacher tensor is used or listed", f"{len(lost)} lost", "0", not lost),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from idsnn_convert.passes.match import StagePlan
+from idsnn_convert.passes.match import UNPAIRED, StagePlan
 from idsnn_convert.passes.rules import prefix, relative
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph, Node, Shape
@@ -18,6 +18,7 @@ from idsnn_convert.runtime.ops import NORMS, OPS
 SHORTCUTS = ("init", "fresh")
 HEADS = ("fresh", "copy")
 ASKED_SHORTCUTS = "shortcuts were asked to stay fresh"
+NOTHING_CORRESPONDS = "the target is a chain of layers and the teacher is none, so nothing corresponds"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,10 @@ def map_weights(plan: StagePlan, target: Graph, source: Graph, *, shortcuts: str
         UserError: on an unknown choice; on ``head="copy"`` where the shapes forbid it, naming both.
     """
     _check_choices(shortcuts, head)
+    if plan.rule == UNPAIRED:
+        places = plan.target.places
+        links = {node.name: _Link(None, NOTHING_CORRESPONDS, places[node.name]) for node in target}
+        return _entries(plan, target, source, links, head)
     links = dict(_region(target, plan.target.stem, source, plan.source.stem, "stem", prefix))
     for pair in plan.pairs:
         place, theirs = pair.target.name, pair.source
@@ -95,7 +100,8 @@ def map_weights(plan: StagePlan, target: Graph, source: Graph, *, shortcuts: str
             links.update(_fresh(target, pair.target.shortcut, place, reason))
         else:
             links.update(_region(target, pair.target.shortcut, source, theirs.shortcut, place, relative))
-    links.update(_head(target, plan.target.head, source, plan.source.head, head))
+    behind = "head" if plan.target.stages else "network"
+    links.update(_head(target, plan.target.head, source, plan.source.head, head, behind))
     return _entries(plan, target, source, links, head)
 
 
@@ -196,16 +202,18 @@ def _fresh(target: Graph, names: Sequence[str], place: str, reason: str) -> Iter
     return ((name, _Link(None, reason, place)) for name in names if OPS[target[name].op].tensors(target[name]))
 
 
-def _head(target: Graph, mine: Sequence[str], source: Graph, theirs: Sequence[str], head: str) -> Iterator[tuple[str, _Link]]:
-    """The linear layers (never interpolated), and whatever convolutions stand behind the last block."""
-    yield from _region(target, mine, source, theirs, "head", relative)
+def _head(
+    target: Graph, mine: Sequence[str], source: Graph, theirs: Sequence[str], head: str, place: str
+) -> Iterator[tuple[str, _Link]]:
+    """The linear layers (never interpolated), and whatever convolutions stand behind the last block: in a chain all."""
+    yield from _region(target, mine, source, theirs, place, relative)
     linear = [source[name] for name in theirs if source[name].op == "linear"]
     for name in mine:
         node = target[name]
         if node.op != "linear":
             continue
         if head == "fresh":
-            yield name, _Link(None, "the head stays fresh, as published", "head")
+            yield name, _Link(None, "the head stays fresh, as published", place)
             continue
         sizes = (node.attr("out_features"), node.attr("in_features"))
         fitting = [other for other in linear if (other.attr("out_features"), other.attr("in_features")) == sizes]
@@ -214,7 +222,7 @@ def _head(target: Graph, mine: Sequence[str], source: Graph, theirs: Sequence[st
             wanted = f"{sizes[1]} -> {sizes[0]}"
             problem = f"the head cannot be copied: the target's maps {wanted} (features -> classes), the teacher's {found}"
             raise UserError(problem, hint="Leave the head fresh, or choose a target as wide as the teacher.")
-        yield name, _Link(fitting[-1], "", "head")
+        yield name, _Link(fitting[-1], "", place)
 
 
 def _entries(plan: StagePlan, target: Graph, source: Graph, links: Mapping[str, _Link], head: str) -> WeightMap:
@@ -236,12 +244,15 @@ def _entries(plan: StagePlan, target: Graph, source: Graph, links: Mapping[str, 
     for node in source:
         for slot in OPS[node.op].tensors(node):
             if (name := f"{node.name}.{slot}") not in used:
-                unused[name] = _why_unused(node, slot, used, untaken, "" if node.name not in plan.source.head else head)
+                in_head = node.name in plan.source.head and (plan.source.stages or node.op == "linear")
+                unused[name] = _why_unused(node, slot, used, untaken, head if in_head else "")
     return WeightMap(tuple(entries), unused)
 
 
 def _untaken(plan: StagePlan) -> dict[str, str]:
-    """Name of each node in a source block that no target block takes -> why not."""
+    """Name of each node in a source block that no target block takes -> why not; of every node, where nothing corresponds."""
+    if plan.rule == UNPAIRED:
+        return dict.fromkeys(plan.source.places, NOTHING_CORRESPONDS)
     taken = {pair.source.name for pair in plan.pairs}
     left = [block for block in plan.source.blocks if block.name not in taken]
     reasons = {block.name: f"no target block takes {block.name} under the {plan.rule} rule" for block in left}
@@ -252,6 +263,8 @@ def _why_unused(node: Node, slot: str, used: Collection[str | None], untaken: Ma
     """``head``: what became of the head, if ``node`` is in it."""
     if slot == "bias" and f"{node.name}.weight" in used:
         return "the target's layer has no bias"
+    if node.name in untaken:
+        return untaken[node.name]
     if head:
         return "the head stays fresh" if head == "fresh" else "the target's head has no such layer"
-    return untaken.get(node.name, "the target has no layer for it")
+    return "the target has no layer for it"

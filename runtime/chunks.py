@@ -14,13 +14,15 @@ Letters: T time steps, B batch, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from idsnn_convert.runtime.modules import Dropout
 
 
 class Lasting(Protocol):
@@ -39,22 +41,32 @@ class Carrying(Lasting, Protocol):
 
 
 def chunked(
-    body: nn.Module, x: Tensor, lasting: Sequence[Lasting], time_steps: int, chunk: int, constant: bool
+    body: nn.Module,
+    encode: Callable[[int], Tensor],
+    lasting: Sequence[Lasting],
+    time_steps: int,
+    chunk: int,
+    constant: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """Logits (T, B, K) of ``body``, ``chunk`` steps at a time, the last chunk what is left; and the mean over time
     (B, ...) of whatever else ``body`` gives.
 
     Args:
-        x: what the encoder gives, (T*B, ...), or (B, ...) if it is the same at every step.
+        encode: gives the next so many steps of the input, (steps*B, ...), or (B, ...) if it is the same at every step; so
+            that what is not learned from need not be kept for all T.
         lasting: the modules of ``body`` that know how many steps a forward takes.
-        constant: whether ``x`` is the same at every step.
+        constant: whether the input is the same at every step.
     """
     lasts = [module for module in lasting if isinstance(module, Carrying)]
     norms = [module for module in body.modules() if isinstance(module, nn.BatchNorm2d)]
-    images = len(x) if constant else len(x) // time_steps
+    dropouts = [module for module in lasting if isinstance(module, Dropout)]
+    seeds = [module.seed for module in dropouts]
 
     def run(part: Tensor, steps: int, *starts: Tensor | None) -> tuple[Tensor, ...]:
         """What each module carries on after ``steps`` steps, their logits, and the sums over them of what else there is."""
+        images = len(part) if constant else len(part) // steps
+        for dropout, seed in zip(dropouts, seeds, strict=True):
+            dropout.seed = seed  # another forward may have come between this one and its backward
         with _lasting(lasting, steps, time_steps), _carrying(lasts, starts):
             given = body(part)
             logits, *more = (value.unflatten(0, (steps, images)) for value in (given if isinstance(given, tuple) else (given,)))
@@ -64,7 +76,7 @@ def chunked(
     states: Sequence[Tensor | None] = [None] * len(lasts)
     for first in range(0, time_steps, chunk):
         steps = min(chunk, time_steps - first)
-        part = x if constant else x[first * images : (first + steps) * images]
+        part = encode(steps)
         shares = [_share(momentum, steps, time_steps - first, time_steps) for momentum in momenta]
         if torch.is_grad_enabled():
 

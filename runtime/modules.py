@@ -54,6 +54,29 @@ def avg_pool(attrs: Mapping[str, Attr]) -> nn.Module:
     return nn.AvgPool2d(*window)  # type: ignore[arg-type]
 
 
+class Dropout(nn.Dropout):
+    """Zeroes values with probability ``p`` and divides the others by 1 - p; of a spiking network the same values at every time
+    step (Rathi et al. 2020), (T*B, ...) -> (T*B, ...), time-major.
+
+    Attributes:
+        timed: whether its input has a time axis, of ``time_steps`` steps.
+        seed: draws the values of one forward where they are timed; so all chunks of its steps lose the same.
+    """
+
+    timed = False
+    time_steps = 1
+    seed = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and self.timed and self.p):
+            return F.dropout(x, self.p, self.training)
+        steps = x.unflatten(0, (self.time_steps, x.shape[0] // self.time_steps))
+        draw = torch.Generator(x.device).manual_seed(self.seed)
+        kept = torch.rand(steps.shape[1:], generator=draw, device=x.device) >= self.p  # whatever the layout of x
+        left: Tensor = steps * kept / max(1 - self.p, torch.finfo(x.dtype).tiny)
+        return left.flatten(0, 1)
+
+
 class GlobalAvgPool(nn.Module):
     """(N, C, H, W) -> (N, C, 1, 1), the mean over H and W."""
 

@@ -16,6 +16,7 @@ from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fused import FusedNeuron
 from idsnn_convert.runtime.fusion import Fusion, fusions
 from idsnn_convert.runtime.graph import Graph, Node
+from idsnn_convert.runtime.modules import Dropout
 from idsnn_convert.runtime.neurons import SpikingNeuron
 from idsnn_convert.runtime.ops import OPS, check, tensor_shapes
 from idsnn_convert.runtime.packing import PackedConv2d, spiking
@@ -218,6 +219,8 @@ class SpikingNetwork(nn.Module):
             packed = spiking(graph) if pack_spikes else frozenset()
             body = _assemble(graph, time_free, kept, self.taps, compiled, packed, gamma)
         self.body = _filled(body, tensors, device)
+        for node in graph.of("dropout"):
+            self.body.get_submodule(node.name).timed = node.name not in time_free  # type: ignore[assignment]
         self.time_steps = time_steps
         self.time_chunk: int | None = None
         self.compiled = compiled
@@ -235,9 +238,10 @@ class SpikingNetwork(nn.Module):
         for module in self._lasting():
             module.time_steps = steps
 
-    def _lasting(self) -> list[SpikingNeuron | SpikeMap | Repeat]:
+    def _lasting(self) -> list[SpikingNeuron | SpikeMap | Repeat | Dropout]:
         """The modules that know how many steps a forward takes."""
-        return [module for module in self.body.modules() if isinstance(module, SpikingNeuron | SpikeMap | Repeat)]
+        kinds = SpikingNeuron | SpikeMap | Repeat | Dropout
+        return [module for module in self.body.modules() if isinstance(module, kinds)]
 
     def layer(self, name: str) -> nn.Module:
         """The module that gives the value of the graph's node ``name``, to hook into; a node that is fused into the neuron
@@ -248,14 +252,19 @@ class SpikingNetwork(nn.Module):
     def forward(self, images: Tensor, maps: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Logits (T, B, K); with ``maps`` also the mean over time of what each of ``taps`` gives: (B, C, H, W), or one channel
         of spike activation maps."""
-        x, steps = self.encoder(images, self._time_steps), self._time_steps
+        steps, lasting = self._time_steps, self._lasting()
+        for module in lasting:
+            if isinstance(module, Dropout) and module.timed and self.training:
+                module.seed = int(torch.randint(2**62, ()))
         if self.time_chunk is None or self.time_chunk >= steps:
-            values = self.body(x)
+            values = self.body(self.encoder(images, steps))
             logits, *tapped = (value.unflatten(0, (steps, len(images))) for value in (values if self.taps else (values,)))
             found = [value.mean(0) for value in tapped] if maps else []
         else:
             constant = ENCODERS[self.encoder_name].constant
-            logits, found = chunked(self.body, x, self._lasting(), steps, self.time_chunk, constant)
+            logits, found = chunked(
+                self.body, lambda steps: self.encoder(images, steps), lasting, steps, self.time_chunk, constant
+            )
         return (logits, found) if maps else logits
 
     def tensors(self) -> dict[str, Tensor]:

@@ -275,7 +275,7 @@ OPS: dict[str, Op] = {
     "reshape": Op(1, {"shape": tuple}, _reshape_shape, lambda node: modules.Reshape(node.attr("shape"))),
     "permute": Op(1, {"dims": tuple}, _permute_shape, lambda node: modules.Permute(node.attr("dims"))),
     "sum": Op(1, {"dim": int}, _sum_shape, lambda node: modules.Sum(node.attr("dim"))),
-    "dropout": Op(1, {"p": float}, _first, lambda node: nn.Dropout(node.attr("p"))),
+    "dropout": Op(1, {"p": float}, _first, lambda node: modules.Dropout(node.attr("p"))),
 }
 
 

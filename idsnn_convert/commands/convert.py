@@ -30,7 +30,7 @@ SECTIONS = {
 @click.command("convert", cls=Command, sections=SECTIONS, context_settings=SETTINGS, epilog=EXAMPLES)
 @click.argument("teacher", type=options.PATH)
 @click.option(
-    "--target", metavar="ARCH", required=True, help="The network to make: resnet18, resnet20, ...; same; or FILE.toml."
+    "--target", metavar="ARCH", required=True, help="The network to make: resnet18, resnet20, vgg9, ...; same; or FILE.toml."
 )
 @click.option("-o", "--output", metavar="FILE", type=options.PATH, help="Where to write.  [default: TEACHER-ARCH.safetensors]")
 @click.option("--force", is_flag=True, help="Replace a file that no conversion could bring back.")

@@ -27,7 +27,12 @@ SECTIONS = {
 
 
 @click.command("teach", cls=Command, sections=SECTIONS, context_settings=SETTINGS, epilog=EXAMPLES)
-@click.option("--arch", required=True, metavar="ARCH", help="resnet18 to resnet152, resnet20, ...; or FILE.toml.")
+@click.option(
+    "--arch",
+    required=True,
+    metavar="ARCH",
+    help="resnet18 to resnet152, resnet20, ..., densenet121, vgg16_bn; students: vgg5, ..., resnet12; or FILE.toml.",
+)
 @click.option("--stem", metavar="KIND", default="auto", show_default=True, help="cifar (3x3), imagenet (7x7 and pool) or auto.")
 @click.option(
     "--downsample",
@@ -61,6 +66,9 @@ def command(
     **choices: Any,
 ) -> None:
     """Train a teacher, a network without spikes, from fresh weights: the first step to a spiking network.
+
+    conv3-fc2, vgg5, vgg7, vgg9, vgg16 and resnet12 have neither bias nor batch norm, pool by means and drop out, as LaSNN's
+    students: trained here, they convert with --target same. Where such a network diverges, --set optimizer.grad_clip=5.
 
     Reads the data. Classes, channels and image size are the data's; images up to 64x64 get a 3x3 stem. Writes into the
     folder RUN: best.safetensors and last.safetensors, which idsnn-convert, idsnn train --teacher and idsnn evaluate read

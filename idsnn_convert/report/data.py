@@ -13,7 +13,7 @@ from idsnn_convert.identify import described_ranking
 from idsnn_convert.learn import Normalised, Training
 from idsnn_convert.passes.cautions import cautions
 from idsnn_convert.passes.mapping import stages
-from idsnn_convert.passes.segment import segment
+from idsnn_convert.passes.match import blocks_if_any
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.report.record import Record
 from idsnn_convert.runtime.checkpoint import Checkpoint
@@ -46,7 +46,7 @@ def _percent(part: int, whole: int) -> float:
 
 def described_teacher(teacher: Teacher) -> dict[str, Any]:
     """A teacher: what it was recognised as, its blocks, its activations, what was assumed."""
-    cut = segment(teacher.graph)
+    cut = blocks_if_any(teacher.graph)
     return {
         "kind": "teacher",
         "file": teacher.path,

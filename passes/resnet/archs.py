@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from idsnn_convert.passes.resnet.spec import BLOCKS, ResNetSpec
 from idsnn_convert.runtime.errors import UserError
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -73,17 +77,26 @@ ARCHS: dict[str, Arch] = {
 def find_arch(name: str, what: str) -> Arch:
     """The row of :data:`ARCHS` called ``name``.
 
+    Raises:
+        UserError: as :func:`find_named`.
+    """
+    return find_named(name, what, ARCHS)
+
+
+def find_named(name: str, what: str, rows: Mapping[str, Row]) -> Row:
+    """The row called ``name``.
+
     Args:
         what: what a name is asked for, for the message: ``target``.
 
     Raises:
         UserError: if there is none, with the nearest name and the list.
     """
-    if name not in ARCHS:
-        close = difflib.get_close_matches(name.lower(), ARCHS, n=1, cutoff=0.5)
+    if name not in rows:
+        close = difflib.get_close_matches(name.lower(), rows, n=1, cutoff=0.5)
         meant = f"Did you mean {close[0]}? " if close else ""
-        raise UserError(f"unknown {what} {name!r}", hint=f"{meant}Known: {', '.join(ARCHS)}.")
-    return ARCHS[name]
+        raise UserError(f"unknown {what} {name!r}", hint=f"{meant}Known: {', '.join(rows)}.")
+    return rows[name]
 
 
 def arch_name(spec: ResNetSpec) -> str:

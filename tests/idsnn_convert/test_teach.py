@@ -45,6 +45,17 @@ def test_from_nothing_to_a_trained_student(fashion: str, tmp_path: Path) -> None
     assert said[0] == "half normalisation: as the file says"  # nothing is found out that the file tells
 
 
+def test_a_chain_of_layers_is_taught_and_converts_to_itself_and_to_another(fashion: str, tmp_path: Path) -> None:
+    best = taught(fashion, tmp_path / "ann", "run.epochs=1", arch="vgg5", width=0.0625)
+    place, student = convert(best, "same", tmp_path / "student", settings=Settings(time_steps=2))
+    assert [row["rule"] for row in student.mapping["tensors"]] == ["copy"] * 5
+    assert student.mapping["target"] == student.teacher["arch"] == "vgg5"
+    run = train_file(place, fashion, tmp_path / "run", recipe="baseline", overrides=SHORT, compiled=False)
+    assert read(run.result.last).graph == student.graph
+    _, fresh = convert(best, "vgg7", tmp_path / "other", width=0.0625)
+    assert fresh.mapping["settings"]["match"] == "chain"
+
+
 def test_it_learns_and_records_how(fashion: str, tmp_path: Path) -> None:
     last = taught(fashion, tmp_path / "run", "optimizer.lr=0.05", "run.epochs=6").with_name("last.safetensors")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -101,7 +112,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(fashion: str, tmp_path:
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"arch": "resnet21"}, "unknown target 'resnet21'\nDid you mean resnet"),
+        ({"arch": "resnet21"}, "unknown network 'resnet21'\nDid you mean resnet"),
         ({"arch": "same"}, "same is no network of its own"),
         ({"arch": "absent.toml"}, "no such file"),
         ({"stem": "tall"}, "unknown stem 'tall'"),

@@ -13,11 +13,14 @@ from idsnn_convert import runtime
 from idsnn_convert.passes.convert import Settings, convert
 from idsnn_convert.passes.interpolate import equals_rule
 from idsnn_convert.passes.known import trace_known
+from idsnn_convert.passes.targets import build_target
 from idsnn_convert.passes.types import Target, Teacher
+from idsnn_convert.passes.weightmap import NOTHING_CORRESPONDS
 from idsnn_convert.runtime.checkpoint import read, save
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.network import build
 from idsnn_convert.runtime.neurons import Neuron
+from tests.graphs import random_tensors
 from tests.passes import replicas
 from tests.passes.made import network, spec, teacher
 from tests.passes.replicas import Res2, SqueezeExcite, conv_bn
@@ -189,3 +192,44 @@ def test_unknown_settings_are_refused() -> None:
 def test_the_metadata_is_plain_json() -> None:
     metadata = convert(teacher(spec()), target(), Settings(), PROVENANCE).checkpoint.metadata()
     assert json.loads(json.dumps(metadata)) == metadata
+
+
+def chain(name: str, width: float = 0.125) -> Target:
+    return Target(name, build_target(name, input_shape=(3, 32, 32), classes=5, width=width).graph)
+
+
+def as_teacher(made: Target) -> Teacher:
+    tensors = random_tensors(made.graph)
+    return replace(teacher(spec()), graph=made.graph, tensors=tensors, keys={name: name for name in tensors})
+
+
+def test_a_chain_takes_nothing_from_blocks_and_says_so_of_every_tensor() -> None:
+    """And a teacher that joins its paths by concatenation is no chain either."""
+    for theirs in (teacher(spec(input_size=32)), as_teacher(chain("densenet121"))):
+        conversion = convert(theirs, chain("vgg5"), Settings(), PROVENANCE)
+        mapping = conversion.checkpoint.mapping
+        assert {row["status"] for row in mapping["tensors"]} == {"fresh"}
+        assert {row["reason"] for row in (*mapping["tensors"], *mapping["unused"])} == {NOTHING_CORRESPONDS}
+        assert mapping["cautions"][-1]["reason"].startswith("nothing was taken from the teacher")
+        assert mapping["settings"]["match"] == "none"
+        assert len(conversion.checkpoint.neurons) == 4
+
+
+def test_chains_are_aligned_layer_by_layer_along_their_length() -> None:
+    conversion = convert(as_teacher(chain("vgg16_bn")), chain("vgg5"), Settings(), PROVENANCE)
+    rows = {row["target"]: row for row in conversion.checkpoint.mapping["tensors"]}
+    assert [rows[f"conv{i}.weight"]["source"] for i in (1, 2, 3)] == ["conv3.weight", "conv7.weight", "conv11.weight"]
+    assert rows["fc.weight"]["reason"] == "the head stays fresh, as published"
+    assert {row["place"] for row in rows.values()} == {"network"}
+    unused = {row["source"]: row["reason"] for row in conversion.checkpoint.mapping["unused"]}
+    assert unused["conv1.weight"] == "the target has no layer for it"
+    assert unused["fc.weight"] == "the head stays fresh"
+    assert unused["conv3.bias"] == "the target's layer has no bias"
+    told = [row["reason"] for row in conversion.checkpoint.mapping["cautions"]]
+    assert "3 convolutions come without the teacher's norms, which the target has none of; their scale is arbitrary" in told
+
+
+def test_residual_blocks_without_norms_take_those_of_a_resnet() -> None:
+    conversion = convert(teacher(spec(input_size=32)), chain("resnet12"), Settings(), PROVENANCE)
+    assert [pair.target.name for pair in conversion.plan.pairs] == [f"stage{i}.block0" for i in (1, 2, 3, 4)]
+    assert len(conversion.checkpoint.neurons) == 11

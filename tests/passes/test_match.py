@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from idsnn_convert.passes.known import trace_known
-from idsnn_convert.passes.match import match, onto_itself
+from idsnn_convert.passes.match import along, blocks_if_any, match, onto_itself
 from idsnn_convert.passes.rules import RULES
 from idsnn_convert.passes.types import Block, BlockMap, Stage
 from idsnn_convert.runtime.errors import UserError
@@ -79,3 +79,11 @@ def test_unknown_rule_and_networks_without_blocks_are_refused() -> None:
         match(blocks(1), blocks())
     with pytest.raises(UserError, match="the target has no residual block"):
         match(blocks(), blocks(1))
+
+
+def test_what_has_no_blocks_is_paired_with_nothing_and_told_apart_by_what_it_joins() -> None:
+    chain = trace_known(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1)), (3, 4, 4)).graph
+    dense = trace_known(Calls(lambda self, x: torch.cat([x, self.a(x)], 1), a=nn.Conv2d(3, 4, 1)), (3, 4, 4)).graph
+    assert blocks_if_any(dense).stages == ()
+    found = [along(blocks_if_any(chain), source) for source in (chain, dense)]
+    assert [(plan.rule, plan.pairs) for plan in found] == [("chain", ()), ("none", ())]

@@ -8,11 +8,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from idsnn_convert.passes.known import trace_known
+from idsnn_convert.passes.resnet.archs import ARCHS
 from idsnn_convert.passes.resnet.module import ResNet
 from idsnn_convert.passes.resnet.spec import ResNetSpec, Stem
 from idsnn_convert.passes.segment import segment
 from idsnn_convert.passes.spike import spike
-from idsnn_convert.passes.targets import TARGETS, build_target
+from idsnn_convert.passes.targets import build_target
 from idsnn_convert.passes.types import BlockMap
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph
@@ -44,12 +45,12 @@ def assert_every_node_once(graph: Graph, cut: BlockMap) -> None:
     assert sorted(held) == sorted(node.name for node in graph)
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", ARCHS)
 def test_every_target_is_cut_into_its_stages(name: str) -> None:
     graph = build_target(name, input_shape=(3, 32, 32), classes=10).graph
     cut = segment(graph)
-    assert depths(cut) == list(TARGETS[name].depths)
-    assert [stage.shape[0] for stage in cut.stages] == list(TARGETS[name].outputs)
+    assert depths(cut) == list(ARCHS[name].depths)
+    assert [stage.shape[0] for stage in cut.stages] == list(ARCHS[name].outputs)
     assert_every_node_once(graph, cut)
 
 

@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from idsnn_convert.passes.targets import TARGETS, build_target, choose_downsample, target_for, target_label, target_spec
+from idsnn_convert.passes.resnet.archs import ARCHS
+from idsnn_convert.passes.targets import (
+    NETWORKS,
+    build_target,
+    choose_downsample,
+    plain_target,
+    target_for,
+    target_label,
+    target_spec,
+)
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.ops import check
 from tests.passes import made
@@ -23,6 +32,8 @@ PUBLISHED = [
     ("resnext101_32x8d", 224, 1000, 88_791_336),
     ("resnet18", 32, 10, 11_173_962),
     ("resnet20", 32, 10, 272_474),
+    ("vgg16_bn", 224, 1000, 138_365_992),
+    ("densenet121", 224, 1000, 7_978_856),
 ]
 
 
@@ -33,20 +44,20 @@ def test_parameter_counts_are_the_published_ones(name: str, size: int, classes: 
     assert sum(tensor.numel() for key, tensor in target.tensors.items() if not key.endswith(statistics)) == count
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_target_is_a_sound_graph_without_values(name: str) -> None:
-    target = build_target(name, input_shape=(1, 28, 28), classes=7, width=0.5)
+    target = build_target(name, input_shape=(1, 32, 32), classes=7, width=0.5)
     check(target.graph)
     assert target.graph.output_shape == (7,)
     assert {tensor.device.type for tensor in target.tensors.values()} == {"meta"}
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", ARCHS)
 def test_shortcuts_project_or_pad_as_asked(name: str) -> None:
     projected, padded = (
         build_target(name, input_shape=(3, 32, 32), classes=10, downsample=kind).graph for kind in ("projection", "pad")
     )
-    assert len(projected.of("add")) == len(padded.of("add")) == sum(TARGETS[name].depths)
+    assert len(projected.of("add")) == len(padded.of("add")) == sum(ARCHS[name].depths)
     assert not projected.of("pad", "slice")
     fewer = len(projected.of("conv2d")) - len(padded.of("conv2d"))
     assert fewer == len(padded.of("pad")) > 0
@@ -121,6 +132,12 @@ def test_width_scales_channels_in_whole_groups() -> None:
         ({"input_shape": (3, 32, 48)}, "square images"),
         ({"input_shape": (32, 32)}, "square images"),
         ({"classes": 0}, "classes must be"),
+        ({"name": "vgg9", "stem": "cifar"}, "target vgg9 has one form alone, so its stem cannot be chosen"),
+        ({"name": "vgg9", "block": "ms"}, "so its block cannot be chosen"),
+        ({"name": "densenet121", "downsample": "pad"}, "so its downsample cannot be chosen"),
+        ({"name": "vgg9", "width": -1.0}, "width must be above 0"),
+        ({"name": "vgg16", "input_shape": (3, 8, 8)}, "8x8 are too small for its pools"),
+        ({"name": "densenet121", "input_shape": (3, 4, 4)}, "4x4 are too small for its pools"),
     ],
 )
 def test_a_wrong_request_is_refused(settings: dict[str, object], message: str) -> None:
@@ -186,3 +203,13 @@ def test_a_missing_file_is_told_with_the_names_there_are(name: str) -> None:
 def test_a_files_label_is_its_bare_name(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").touch()
     assert target_label(str(tmp_path / "mine.toml")) == "mine"
+
+
+def test_a_chain_of_layers_is_a_target_and_a_densely_connected_network_a_teacher_alone() -> None:
+    found = target_for(THEIRS, "vgg5", width=0.125)
+    assert (found.name, found.graph.input_shape, dict(found.settings)) == ("vgg5", (3, 8, 8), {"width": 0.125})
+    dense = plain_target("densenet121", input_shape=(3, 32, 32), classes=10, stem="imagenet", width=0.25)
+    assert dense.graph.of("max_pool2d")
+    assert dense.settings == {"stem": "imagenet", "width": 0.25}
+    with pytest.raises(UserError, match=r"densenet121 is no target[\s\S]*idsnn teach"):
+        target_for(THEIRS, "densenet121")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from idsnn_convert.runtime.chunks import chunked
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fold import fold
+from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.neurons import Neuron
@@ -83,9 +86,50 @@ class Norm(nn.Module):
         return normalised
 
 
+def given(x: Tensor, images: int = 4) -> Callable[[int], Tensor]:
+    """``x`` (T*B, ...) a few steps at a time."""
+    left = iter(x.split(images))
+    return lambda steps: torch.cat([next(left) for _ in range(steps)])
+
+
+def with_dropout(neuron: Neuron) -> Graph:
+    """The network with a dropout behind its first neuron."""
+    graph = graphs.spiking(neuron=neuron)
+    first = graph.of("neuron")[0]
+    nodes = []
+    for node in graph:
+        nodes.append(replace(node, inputs=tuple("drop" if name == first.name else name for name in node.inputs)))
+        if node == first:
+            nodes.append(Node("drop", "dropout", (first.name,), {"p": 0.5}, first.shape))
+    return Graph(tuple(nodes))
+
+
+@pytest.mark.parametrize("encoder", ["direct", "poisson"])
+def test_a_dropout_takes_the_same_values_at_every_step_of_every_chunk(encoder: str) -> None:
+    graph, tensors = fold(with_dropout(Neuron()), graphs.random_tensors(with_dropout(Neuron())))
+    whole, parts = (learnt(SpikingNetwork(graph, tensors, STEPS, encoder).train(), chunk) for chunk in (None, 2))
+    assert torch.equal(whole["logits"], parts["logits"])
+    assert all(torch.allclose(parts[name], tensor, rtol=1e-4, atol=1e-5) for name, tensor in whole.items())
+
+
+def test_another_forward_before_the_backward_does_not_change_what_was_dropped() -> None:
+    graph, tensors = fold(with_dropout(Neuron()), graphs.random_tensors(with_dropout(Neuron())))
+    found = []
+    for disturbed in (False, True):
+        made = SpikingNetwork(graph, tensors, STEPS).train()
+        made.time_chunk = 2
+        torch.manual_seed(0)
+        logits = made(IMAGES)
+        if disturbed:
+            made(IMAGES)
+        logits.sum().backward()
+        found.append([parameter.grad for parameter in made.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True) if pair[0] is not None)
+
+
 def test_running_statistics_move_once_by_the_mean_of_the_chunks() -> None:
     body, steps = Norm(), torch.randn(5 * 4, 3, 2, 2, generator=torch.Generator().manual_seed(2))
-    found = chunked(body, steps.requires_grad_(), [], 5, 2, constant=False)[0].flatten(0, 1)
+    found = chunked(body, given(steps.requires_grad_()), [], 5, 2, constant=False)[0].flatten(0, 1)
     chunks = [steps[:8], steps[8:16], steps[16:]]
     mean = sum(share * part.mean((0, 2, 3)) for share, part in zip((0.4, 0.4, 0.2), chunks, strict=True))
     assert torch.allclose(body.norm.running_mean, 0.3 * mean, atol=1e-6)

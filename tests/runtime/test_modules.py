@@ -71,3 +71,32 @@ def test_pools_by_their_attributes() -> None:
     torch.testing.assert_close(longest(X), F.max_pool2d(X, (3, 2), (2, 1), (1, 1), (1, 2), ceil_mode=True))
     mean = modules.avg_pool({**window, "count_include_pad": False})
     torch.testing.assert_close(mean(X), F.avg_pool2d(X, (3, 2), (2, 1), (1, 1), ceil_mode=True, count_include_pad=False))
+
+
+def test_a_timed_dropout_drops_the_same_values_at_every_step() -> None:
+    drop = modules.Dropout(0.25).train()
+    drop.timed, drop.time_steps, drop.seed = True, 3, 7
+    x = torch.ones(3 * 50, 40)
+    steps = drop(x).unflatten(0, (3, 50))
+    assert torch.equal(steps[0], steps[1])
+    assert torch.equal(steps[0], steps[2])
+    assert set(steps.unique().tolist()) == {0.0, float(torch.ones(()) / 0.75)}
+    assert 0.7 < (steps > 0).float().mean() < 0.8
+    assert torch.equal(drop(x), steps.flatten(0, 1))
+    drop.seed = 8
+    assert not torch.equal(drop(x), steps.flatten(0, 1))
+    assert torch.equal(drop.eval()(x), x)
+
+
+def test_a_dropout_of_everything_gives_zeros() -> None:
+    drop = modules.Dropout(1.0).train()
+    drop.timed = True
+    assert not drop(torch.ones(2, 3)).any()
+
+
+def test_a_dropout_without_time_is_torchs() -> None:
+    x = torch.ones(100, 10)
+    torch.manual_seed(0)
+    ours = modules.Dropout(0.5).train()(x)
+    torch.manual_seed(0)
+    assert torch.equal(ours, F.dropout(x, 0.5))

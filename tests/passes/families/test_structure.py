@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from idsnn_convert.passes.families.structure import Shapes, check_tensors, read_structure
+from idsnn_convert.passes.resnet.archs import ARCHS
 from idsnn_convert.passes.resnet.module import ResNet
 from idsnn_convert.passes.resnet.spec import ResNetSpec, Stem
-from idsnn_convert.passes.targets import TARGETS, target_spec
+from idsnn_convert.passes.targets import target_spec
 from idsnn_convert.runtime.errors import UserError
 
 SMALL = ResNetSpec("resnet(1-2 basic)", (1, 2), (4, 8), (4, 8), (1, 2), Stem(4), classes=3)
@@ -21,7 +22,7 @@ def shapes(spec: ResNetSpec) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("size", [32, 224])
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", ARCHS)
 def test_every_target_is_read_back_from_its_shapes(name: str, size: int) -> None:
     spec = target_spec(name, input_shape=(3, size, size), classes=7)
     assert read_structure(shapes(spec), size) == spec
