@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from idsnn_convert.passes.load.forms import FORMS, HEAD, Content
+from idsnn_convert.passes.load.records import check_directory
 from idsnn_convert.runtime.errors import UserError
 
 
@@ -35,6 +36,7 @@ def _content(path: Path) -> Content:
 
 def _entries(path: Path) -> tuple[str, ...] | None:
     try:
+        check_directory(path)
         with zipfile.ZipFile(path) as archive:
             return tuple(name.partition("/")[2] for name in archive.namelist())  # all stands in one folder
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):

@@ -22,7 +22,7 @@ import torch
 from torch.export import ExportedProgram
 
 from idsnn_convert.passes.equal import program_reference
-from idsnn_convert.passes.load.torch_file import check_records, opened
+from idsnn_convert.passes.load.records import check_records, opened, repacked
 from idsnn_convert.passes.load.traced import at, traced_teacher
 from idsnn_convert.passes.load.types import Request
 from idsnn_convert.passes.trace import canonical
@@ -98,11 +98,12 @@ def read_program(path: Path) -> ExportedProgram:
     with opened(path) as archive:
         check_records(path, archive.infolist())
         name = _check(archive)
+        plain = repacked(archive)
     from torch.export.pt2_archive._package import load_pt2  # its imports are many
 
-    with path.open("rb") as file, _weights_only():
+    with _weights_only():
         try:
-            return load_pt2(file).exported_programs[name]
+            return load_pt2(plain).exported_programs[name]
         except Exception as error:  # damaged bytes can raise nearly anything
             raise UserError(
                 f"torch {torch.__version__} cannot read this torch.export program: {type(error).__name__}: "

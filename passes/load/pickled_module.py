@@ -2,7 +2,8 @@
 
 Such a file names classes, and unpickling calls them. It is read only if each name belongs to a known library (which is
 asked before anything is imported) and is a class of modules, and by torch's weights-only reader, which calls nothing
-else. What was read is looked through before it is traced: no hooks, no methods replaced.
+else. Not even those classes are called: shells stand in for their modules until all is read, for a class may make layers
+of any size. What was read is looked through before it is traced: no hooks, no methods replaced.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from idsnn_convert.passes.load.live import module_teacher
-from idsnn_convert.passes.load.torch_file import LIBRARIES, STAND_INS, check_archive, foreign_globals, read_archive
+from idsnn_convert.passes.load.torch_file import LIBRARIES, STAND_INS, check_archive, foreign_globals, read_checked
 from idsnn_convert.passes.load.traced import at, image_shape
 from idsnn_convert.passes.load.types import Request
 from idsnn_convert.passes.load.unwrap import NESTS
@@ -44,9 +45,15 @@ def load_pickled(request: Request) -> Teacher:
     """
     path = request.path
     try:
-        classes = [find_class(name) for name in sorted(set(foreign_globals(path)) - set(STAND_INS))]
-        module = _whole(read_archive(path, classes))
-        _check_plain(module)
+        names = sorted(set(foreign_globals(path)) - set(STAND_INS))
+        shells = Shells({name: find_class(name) for name in names})
+        content = read_checked(path, [(shell, name) for name, shell in shells.kinds.items()])
+        shells.fill()
+        module = _whole(content)
+        try:
+            _check_plain(module)
+        except (AttributeError, TypeError, RecursionError, RuntimeError) as error:  # what it holds may be of any kind
+            raise _refused(f"it is not put together as modules are: {error}") from error
         if isinstance(module, nn.DataParallel):
             module = _wrapped(module)
         shape, notes = image_shape(module.modules(), request.input_size)
@@ -84,6 +91,63 @@ def find_class(name: str) -> type[nn.Module]:
     if not (isinstance(found, type) and issubclass(found, nn.Module) and f"{found.__module__}.{found.__qualname__}" == name):
         raise _refused(f"it asks Python for {name}, which is no class of modules in the {library} installed here")
     return found
+
+
+class Shells:
+    """Stand-ins for modules while their pickle is read: they keep what each is told of itself and run nothing.
+
+    Attributes:
+        kinds: name of a class -> its stand-in.
+    """
+
+    def __init__(self, classes: Mapping[str, type[nn.Module]]) -> None:
+        self.made: list[Any] = []
+        self.bare = 0
+        self.kinds = {name: self._kind(found) for name, found in classes.items()}
+
+    def fill(self) -> None:
+        """Turns each shell into the module that it stands for, those within it first.
+
+        Raises:
+            UserError: if one was told nothing, or what no module of its class is.
+        """
+        if self.bare:
+            raise _refused(f"{self.bare} modules in it have no state")
+        for shell in self.made:
+            state = {key: _class_of(value) for key, value in vars(shell).items()}
+            vars(shell).clear()
+            found = type(shell).stands_for
+            shell.__class__ = found
+            try:
+                shell.__setstate__(state)
+            except Exception as error:  # the class's own code, on a state of the file's making
+                raise _refused(f"a {found.__qualname__} in it does not have the state of one") from error
+
+    def _kind(self, found: type[nn.Module]) -> type:
+        shells = self
+
+        class Shell:
+            stands_for = found
+
+            def __new__(cls, *arguments: Any) -> Shell:
+                if arguments:
+                    raise TypeError(f"it calls {found.__qualname__} instead of restoring one")
+                shells.bare += 1
+                return super().__new__(cls)
+
+            def __setstate__(self, state: Any) -> None:
+                if vars(self) or not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+                    raise TypeError(f"the state of a {found.__qualname__} is no dict, or told twice")
+                vars(self).update(state)
+                shells.bare -= 1
+                shells.made.append(self)
+
+        return Shell
+
+
+def _class_of(value: Any) -> Any:
+    """The class itself where a module keeps one: of the norms it was built with, say."""
+    return getattr(value, "stands_for", value) if isinstance(value, type) else value
 
 
 def _whole(content: Any) -> nn.Module:

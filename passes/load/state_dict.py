@@ -14,7 +14,7 @@ from idsnn_convert.passes.known import trace_known
 from idsnn_convert.passes.load.ann import load_ann
 from idsnn_convert.passes.load.pickled_module import is_library_module, load_pickled
 from idsnn_convert.passes.load.safetensors_file import read_safetensors
-from idsnn_convert.passes.load.torch_file import read_archive, read_legacy
+from idsnn_convert.passes.load.torch_file import read_checked, read_legacy
 from idsnn_convert.passes.load.types import Request
 from idsnn_convert.passes.load.unwrap import State, find_state
 from idsnn_convert.passes.load.weights import dtype_name, usable
@@ -26,7 +26,7 @@ from idsnn_convert.runtime.errors import UserError
 
 def load_archive(request: Request) -> Teacher:
     """A torch.save archive holds a state dict or, less often, a whole model."""
-    return load_pickled(request) if is_library_module(request.path) else _read(read_archive, "state dict", request)
+    return load_pickled(request) if is_library_module(request.path) else _read(read_checked, "state dict", request)
 
 
 def load_legacy(request: Request) -> Teacher:

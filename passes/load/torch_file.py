@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import io
+import pickle
 import pickletools
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from idsnn_convert.passes.load.forms import LEGACY_MAGIC
+from idsnn_convert.passes.load.records import check_records, damaged, opened
+from idsnn_convert.passes.load.steps import check_steps
 from idsnn_convert.runtime.errors import UserError
 
-LARGEST_PICKLE = 64 << 20
-"""Most bytes of an archive's description of its tensors; those of the tensors are not counted."""
+LEGACY_PICKLES = 5
+"""In a file from before torch 1.6: a magic number, the protocol, the system, the object, the storages' keys."""
 
 HOSTILE = frozenset(
     ("os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "runpy", "importlib", "ctypes", "pty", "webbrowser")
@@ -71,24 +74,11 @@ def read_archive(path: Path, classes: Sequence[type] = ()) -> Any:
         UserError: if the archive is damaged, packed, or names other Python objects than tensors and containers.
     """
     check_archive(path)
-    return _read(path, classes)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The zip archive in ``path``; whatever reading damaged bytes raises becomes one message.
-
-    NotImplementedError is zipfile's answer to a compression it does not know.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, NotImplementedError, RecursionError) as error:
-        raise damaged(path, error) from error
+    return read_checked(path, classes)
 
 
 def check_archive(path: Path) -> None:
-    """Holds a torch.save archive's records and its pickle's protocol against what torch.save writes.
+    """Holds a torch.save archive's records and its pickle's instructions against what torch.save writes.
 
     Raises:
         UserError: at the first that differs.
@@ -96,9 +86,11 @@ def check_archive(path: Path) -> None:
     with opened(path) as archive:
         records = archive.infolist()
         check_records(path, records)
-        starts = [archive.open(record).read(2) for record in records if record.filename.endswith("/data.pkl")]
-    for start in starts:
-        _check_protocol(path, start)
+        for record in records:
+            if record.filename.endswith("/data.pkl"):
+                data = archive.read(record)
+                _check_protocol(path, data[:2])
+                check_steps(f"{path}: its record {record.filename!r}", data)
 
 
 def read_legacy(path: Path) -> Any:
@@ -107,35 +99,13 @@ def read_legacy(path: Path) -> Any:
     Raises:
         UserError: if the file is damaged, or names other Python objects than tensors and containers.
     """
-    return _read(path)
-
-
-def check_records(path: Path, records: list[zipfile.ZipInfo], packed: Callable[[str], bool] = lambda name: False) -> None:
-    """torch.save stores records as they are; a packed one may unpack to any size, and no tensor needs that.
-
-    ``packed`` names the records that may be compressed all the same.
-
-    Raises:
-        UserError: at a record that is compressed, stands there twice, is too long, or longer than the file.
-    """
-    seen: set[str] = set()
-    for record in records:
-        name = f"{path}: its record {record.filename!r}"
-        if record.filename in seen:
-            raise UserError(f"{name} stands there twice; torch.save does not write such files")
-        seen.add(record.filename)
-        stored = record.compress_type == zipfile.ZIP_STORED and record.compress_size == record.file_size
-        if not stored and not packed(record.filename):
-            raise UserError(
-                f"{name} is compressed ({record.compress_size:,} bytes for {record.file_size:,}), as torch.save never does",
-                hint="It was not read. If you packed it yourself, unpack it and save it with torch.save.",
-            )
-        if record.filename.endswith("/data.pkl") and record.file_size > LARGEST_PICKLE:
-            raise UserError(f"{name}, its description, is {record.file_size:,} bytes long; at most {LARGEST_PICKLE:,} are read")
-    if (
-        total := sum(record.compress_size if packed(record.filename) else record.file_size for record in records)
-    ) > path.stat().st_size:
-        raise UserError(f"{path}: its records claim {total:,} bytes, more than the file has")
+    try:
+        with path.open("rb") as file:
+            for _ in range(LEGACY_PICKLES):
+                check_steps(str(path), file)
+    except (ValueError, OSError, MemoryError, OverflowError) as error:
+        raise damaged(path, error) from error
+    return read_checked(path)
 
 
 def _check_protocol(path: Path, start: bytes) -> None:
@@ -147,29 +117,46 @@ def _check_protocol(path: Path, start: bytes) -> None:
         )
 
 
-def _read(path: Path, classes: Sequence[type] = ()) -> Any:
-    """No memory map: a record's size is compared with its tensor's only when the record is read."""
+def read_checked(path: Path, classes: Sequence[type | tuple[type, str]] = ()) -> Any:
+    """The object in a file that :func:`check_archive` has let pass; ``classes`` may stand in for others by name.
+
+    No memory map: a record's size is compared with its tensor's only when the record is read.
+
+    Raises:
+        UserError: as :func:`read_archive`, or if its tensors take more bytes than the file has.
+    """
     allowed: list[Any] = [*classes, *((Skipped, name) for name in STAND_INS)]
     with safe_globals(allowed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whatever torch warns of, either the tensors come out or an error does
         try:
             with path.open("rb") as file:  # not the path: torch would go by its ending
-                return torch.load(file, map_location="cpu", weights_only=True)
+                content = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # damaged bytes can raise nearly anything
             raise _explained(path, error) from error
+    _check_storages(path, content)
+    return content
+
+
+def _check_storages(path: Path, content: Any) -> None:
+    """A pickle may also ask for tensors of any size that nothing was stored for."""
+    seen, pending, storages = set[int](), [content], dict[int, int]()
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu":
+            storages[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+        elif id(value) not in seen:
+            seen.add(id(value))
+            pending += value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+            pending += vars(value).values() if hasattr(value, "__dict__") and not isinstance(value, type) else ()
+    if (total := sum(storages.values())) > path.stat().st_size:
+        raise UserError(f"{path}: its tensors take {total:,} bytes, more than the file has. Nothing was executed")
 
 
 def _explained(path: Path, error: Exception) -> UserError:
     if foreign := foreign_globals(path):
         return _refused(path, foreign)
-    return damaged(path, error)
-
-
-def damaged(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"{path} is cut short or damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-        hint="Download or copy it again, and compare its size with the original's. Nothing in it was executed.",
-    )
+    _, _, reason = str(error).rpartition("WeightsUnpickler error: ")  # torch's advice comes before it
+    return damaged(path, pickle.UnpicklingError(reason.strip()) if reason.strip() else error)
 
 
 def foreign_globals(path: Path) -> list[str]:

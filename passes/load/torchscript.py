@@ -8,8 +8,10 @@ values, to the form that torch.export gives.
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +21,10 @@ import torch
 
 from idsnn_convert.passes.aten import ATEN
 from idsnn_convert.passes.equal import Reference, program_reference
-from idsnn_convert.passes.load.torch_file import check_records, opened
+from idsnn_convert.passes.load.records import check_records, opened, repacked
+from idsnn_convert.passes.load.steps import check_steps
 from idsnn_convert.passes.load.traced import at, image_shape, traced_teacher
+from idsnn_convert.passes.load.trial import tried
 from idsnn_convert.passes.load.types import Request
 from idsnn_convert.passes.trace import canonical
 from idsnn_convert.passes.types import Canonical, Teacher
@@ -28,7 +32,10 @@ from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Shape
 
 LARGEST_CODE = 16 << 20
-"""Most bytes of an archive's code and class descriptions, unpacked."""
+"""Most bytes of an archive's code and descriptions, unpacked."""
+
+MOST_CALLS = 100_000
+"""Calls that its graph may have, those of all its modules in the place of their own."""
 
 PRIM = {
     "Constant", "GetAttr", "ListConstruct", "ListUnpack", "TupleConstruct", "TupleUnpack", "TupleIndex", "NumToTensor",
@@ -74,14 +81,18 @@ def read_script(path: Path) -> Any:
     with opened(path) as archive:
         records = archive.infolist()
         check_records(path, records, packed=_is_code)
-        for record in records:
-            if record.filename.endswith((".py", ".pkl")):
-                _check_text(record.filename, archive.read(record))
+        told = [record for record in records if record.filename.endswith((".py", ".pkl")) or _is_code(record.filename)]
+        if (total := sum(record.file_size for record in told)) > LARGEST_CODE:
+            raise UserError(f"its code and descriptions are {total:,} bytes long; at most {LARGEST_CODE:,} are read")
+        for record in told:
+            _check_text(record.filename, archive.read(record))
+        plain = repacked(archive)
     with _quiet():
         try:
-            module: Any = torch.jit.load(str(path), map_location="cpu")
-            module.eval()
-            kinds = set(_kinds(module.inlined_graph))
+            tried(lambda: _compiled(plain), within=2 * path.stat().st_size)
+            module, kinds = _compiled(plain)
+        except UserError as error:
+            raise UserError(f"its code {error.problem}. It was tried in a process of its own", hint=_RESAVE) from error
         except Exception as error:  # damaged bytes can raise nearly anything
             raise UserError(f"torch {torch.__version__} cannot read it: {_first_line(error)}", hint=_RESAVE) from error
     if foreign := sorted(kind for kind in kinds if not is_plain(kind)):
@@ -89,13 +100,28 @@ def read_script(path: Path) -> Any:
     return module
 
 
+def _compiled(archive: io.BytesIO) -> tuple[Any, set[str]]:
+    """The module, and the kinds of its calls. Code that goes too deep, or says more than memory holds, ends the process.
+
+    Raises:
+        ValueError: if it makes too many calls.
+    """
+    archive.seek(0)
+    module: Any = torch.jit.load(archive, map_location="cpu")
+    module.eval()
+    kinds = Counter(_kinds(module.inlined_graph))
+    if kinds.total() > MOST_CALLS:
+        raise ValueError(f"it makes {kinds.total():,} calls; at most {MOST_CALLS:,} are read")
+    return module, set(kinds)
+
+
 def _is_code(name: str) -> bool:
     return name.partition("/")[2].startswith("code/")
 
 
 def _check_text(name: str, data: bytes) -> None:
-    if len(data) > LARGEST_CODE:
-        raise UserError(f"its record {name!r} is {len(data):,} bytes long; at most {LARGEST_CODE:,} are read")
+    if name.endswith(".pkl"):
+        check_steps(f"its record {name!r}", data)
     for mark, what in ((b"__setstate__", "a method that runs when it is loaded"), (b"torch.classes", "a C++ object")):
         if mark in data:
             raise UserError(f"its record {name!r} holds {what} ({mark.decode()}). Nothing was executed", hint=_RESAVE)

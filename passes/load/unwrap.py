@@ -30,6 +30,11 @@ WRAPPERS: tuple[str, ...] = ("module.", "_orig_mod.", "model.", "net.", "network
 """Prefixes that wrappers (DataParallel, torch.compile, Lightning, ...) put before every name, or before all but the head's."""
 
 DEEPEST = 8
+MOST_TENSORS = 20_000
+"""Tensors that a state dict may have; those of a ResNet of 1,202 layers are 7,000."""
+
+LONGEST_NAME = 1000
+"""Characters that a tensor's name may have."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,12 @@ def find_state(content: Any) -> State:
         UserError: if there is none, saying what is there instead.
     """
     found, notes = _unwrap(content, depth=0)
-    keys = plain_names([key for key, value in found.items() if isinstance(value, Tensor)])
+    names = [key for key, value in found.items() if isinstance(value, Tensor)]
+    if len(names) > MOST_TENSORS:
+        raise UserError(f"it holds {len(names):,} tensors; at most {MOST_TENSORS:,} are read")
+    if longest := next((key for key in found if len(key) > LONGEST_NAME), None):
+        raise UserError(f"{longest[:60]!r}... is a name of {len(longest):,} characters; at most {LONGEST_NAME:,} are read")
+    keys = plain_names(names)
     tensors = {name: found[key] for name, key in keys.items()}
     unread = {key: f"no tensor but {_a(value)}" for key, value in found.items() if not isinstance(value, Tensor)}
     return State(tensors, keys, unread, notes)
@@ -85,12 +95,16 @@ def _unwrap(content: Any, depth: int) -> tuple[dict[str, Any], tuple[str, ...]]:
     )
 
 
-def _holds_tensors(value: Mapping[Any, Any], depth: int = 0) -> bool:
-    """Whether names lead to tensors in it; an optimiser's state leads to them by numbers."""
-    return depth <= DEEPEST and any(
-        isinstance(key, str) and (isinstance(item, Tensor) or (isinstance(item, Mapping) and _holds_tensors(item, depth + 1)))
-        for key, item in value.items()
-    )
+def _holds_tensors(value: Mapping[Any, Any]) -> bool:
+    """Whether names lead to tensors in it; an optimiser's state leads to them by numbers. Looks into each dict once."""
+    level, seen = {id(value): value}, set[int]()
+    for _ in range(DEEPEST + 1):
+        items = [item for each in level.values() for key, item in each.items() if isinstance(key, str)]
+        if any(isinstance(item, Tensor) for item in items):
+            return True
+        seen |= level.keys()
+        level = {id(item): item for item in items if isinstance(item, Mapping) and id(item) not in seen}
+    return False
 
 
 def plain_names(keys: list[str]) -> dict[str, str]:

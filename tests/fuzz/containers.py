@@ -22,6 +22,7 @@ CALLS = (
 )  # fmt: skip
 """What a pickle may ask Python for."""
 
+
 def _text(value: str) -> bytes:
     raw = value.encode("utf-8", "surrogatepass")
     return b"X" + struct.pack("<I", len(raw)) + raw
@@ -69,7 +70,15 @@ def _other_steps(rng: Random, step: bytes) -> list[bytes]:
     if kind < 0.75:
         return [call(rng.choice(CALLS), rng.choice(ARGUMENTS)), step]
     return rng.choice(
-        ([], [step, step], [b"(", step], [b"0", step], [b"]" * 3000, b"a" * 2999, step], [bytes_changed(rng, step)], [b"2", step])
+        (
+            [],
+            [step, step],
+            [b"(", step],
+            [b"0", step],
+            [b"]" * 3000, b"a" * 2999, step],
+            [bytes_changed(rng, step)],
+            [b"2", step],
+        )
     )
 
 
@@ -115,7 +124,9 @@ def zip_changed(inside: Mapping[str, Bytes]) -> Bytes:
                 records.pop(name, None)
             elif kind < 0.82:
                 folder = name.partition("/")[0]
-                records[rng.choice((f"{folder}/{text_of(rng)}", text_of(rng), "../../x", f"{folder}/../../x"))] = records.get(name, b"")
+                records[rng.choice((f"{folder}/{text_of(rng)}", text_of(rng), "../../x", f"{folder}/../../x"))] = records.get(
+                    name, b""
+                )
             elif kind < 0.88:
                 packed = frozenset([name])
                 records[name] = rng.choice((records.get(name, b""), bytes(8 << 20)))

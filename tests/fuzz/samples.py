@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
-import struct
 import tarfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -23,7 +22,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from idsnn_convert.api import Settings, convert
-from idsnn_convert.passes.resnet.module import ResNet
 from idsnn_convert.passes.resnet.spec import ResNetSpec
 from idsnn_convert.passes.trace import exported
 from idsnn_convert.runtime.ann_file import AnnFile, save_ann
@@ -143,7 +141,9 @@ def _target(folder: Path) -> None:
 
 def _pairs(folder: Path) -> None:
     _state(folder)
-    (folder / "pairs.toml").write_text('default = "relative"\n"stage1.block0" = "stage1.block0"\nstage2.block0 = "stage2.block0"\n')
+    (folder / "pairs.toml").write_text(
+        'default = "relative"\n"stage1.block0" = "stage1.block0"\nstage2.block0 = "stage2.block0"\n'
+    )
 
 
 CIFAR = spec((1, 1), classes=10, input_size=32)
@@ -202,7 +202,9 @@ def _parquet(folder: Path) -> None:
     _student(folder, spec((1, 1), classes=2))
     kept = io.BytesIO()
     Image.new("RGB", (8, 8)).save(kept, "PNG")
-    images = pa.array([{"bytes": kept.getvalue(), "path": "a.png"}] * 4, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    images = pa.array(
+        [{"bytes": kept.getvalue(), "path": "a.png"}] * 4, pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    )
     notes = {"huggingface": '{"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}'}
     table = pa.table({"image": images, "label": pa.array([0, 1, 0, 1])})
     pq.write_table(table.replace_schema_metadata(notes), folder / "test.parquet")
@@ -233,7 +235,9 @@ def _archives(folder: Path) -> None:
 
 
 def _gzipped(how: Bytes) -> Bytes:
-    return lambda rng, data: gzip.compress(how(rng, gzip.decompress(data)), 1) if rng.random() < 0.7 else bytes_changed(rng, data)
+    return lambda rng, data: (
+        gzip.compress(how(rng, gzip.decompress(data)), 1) if rng.random() < 0.7 else bytes_changed(rng, data)
+    )
 
 
 def _tar_changed(rng: Random, data: bytes) -> bytes:
@@ -254,7 +258,9 @@ def _tar_changed(rng: Random, data: bytes) -> bytes:
 def _words_changed(rng: Random, words: tuple[str, ...]) -> tuple[str, ...]:
     """One word behind the command replaced, or an option with an odd value put in."""
     made = list(words)
-    odd = rng.choice((text_of(rng), "-1", "0", "1e400", "nan", str(10**30), "=", ":", "a:b", "cifar10:.", "teacher", "timm:x@teacher"))
+    odd = rng.choice(
+        (text_of(rng), "-1", "0", "1e400", "nan", str(10**30), "=", ":", "a:b", "cifar10:.", "teacher", "timm:x@teacher")
+    )
     odd = odd.replace("\0", "").replace("\ud800", "?").replace("/etc/passwd", "../../x")
     if rng.random() < 0.5:
         made[rng.randrange(1, len(made))] = odd
@@ -264,15 +270,21 @@ def _words_changed(rng: Random, words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 OPTIONS = (
-    "--target", "--match", "--report", "--data", "--arch", "--input-size", "--width", "--tau", "--decay", "--v-threshold", "--seed",
-    "--neuron", "--block", "--stem", "--encoder", "--surrogate", "--surrogate-width", "--scale", "--head", "-T",
+    "--target", "--match", "--report", "--data", "--arch", "--input-size", "--width", "--tau", "--decay", "--v-threshold",
+    "--seed", "--neuron", "--block", "--stem", "--encoder", "--surrogate", "--surrogate-width", "--scale", "--head", "-T",
 )  # fmt: skip
 
 ZIPPED = zip_changed({".pkl": pickle_changed, ".json": json_changed, ".pt": bytes_changed})
 SCRIPT = zip_changed({".pkl": pickle_changed, ".py": bytes_changed})
-PROGRAM = zip_changed({".json": json_changed, ".pt": lambda rng, data: ZIPPED(rng, data) if data[:2] == b"PK" else bytes_changed(rng, data)})
+PROGRAM = zip_changed(
+    {".json": json_changed, ".pt": lambda rng, data: ZIPPED(rng, data) if data[:2] == b"PK" else bytes_changed(rng, data)}
+)
 IMAGE = some_of((0.9, bytes_changed), (0.1, lambda rng, data: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n" + data))
 READ_RUN = ("report", "run", "-o", "page.html")
+RESUME = (
+    "train", "student.safetensors", "--data", "fashion-mnist:data", "--out", "run", "--resume", "--epochs", "1", "--set",
+    "run.batch_size=16", "--normalisation", "0.5/0.5", "--recipe", "baseline",
+)  # fmt: skip
 
 KINDS: dict[str, Kind] = {
     "state dict": Kind(_state, {"teacher": ZIPPED}, CONVERT),
@@ -281,7 +293,9 @@ KINDS: dict[str, Kind] = {
     "TorchScript": Kind(_script, {"teacher": SCRIPT}, ("inspect", "teacher", "--input-size", "8")),
     "exported program": Kind(_program, {"teacher": PROGRAM}, ("inspect", "teacher")),
     "ONNX": Kind(_onnx, {"teacher": onnx_changed}, ("inspect", "teacher"), "onnx"),
-    "ONNX, data beside": Kind(_onnx_beside, {"teacher": onnx_changed, "weights.bin": bytes_changed}, ("inspect", "teacher"), "onnx"),
+    "ONNX, data beside": Kind(
+        _onnx_beside, {"teacher": onnx_changed, "weights.bin": bytes_changed}, ("inspect", "teacher"), "onnx"
+    ),
     "safetensors": Kind(_safetensors, {"teacher": safetensors_changed}, CONVERT),
     "network file": Kind(_ann, {"teacher": safetensors_changed}, CONVERT),
     "checkpoint": Kind(
@@ -292,7 +306,9 @@ KINDS: dict[str, Kind] = {
     ),
     "NIR": Kind(_nir, {"network.nir": hdf5_changed}, ("call", "nir", "network.nir"), "nir"),
     "recipe": Kind(_recipe, {"recipe.toml": toml_changed}, ("call", "recipe", "recipe.toml")),
-    "target": Kind(_target, {"target.toml": toml_changed}, ("convert", "teacher", "--target", "target.toml", "-o", "made.safetensors")),
+    "target": Kind(
+        _target, {"target.toml": toml_changed}, ("convert", "teacher", "--target", "target.toml", "-o", "made.safetensors")
+    ),
     "pairs": Kind(_pairs, {"pairs.toml": toml_changed}, (*CONVERT, "--match", "pairs.toml")),
     "CIFAR batch": Kind(_cifar, {"test_batch.bin": bytes_changed}, (*EVALUATE, "cifar10:.", *COLOURED)),
     "pickled CIFAR batch": Kind(_cifar_pickles, {"test_batch": pickle_changed}, (*EVALUATE, "cifar10:.", *COLOURED)),
@@ -319,12 +335,7 @@ KINDS: dict[str, Kind] = {
         {"run/metrics.jsonl": lines_changed, "run/recipe.toml": toml_changed, "run/last.safetensors": safetensors_changed},
         READ_RUN,
     ),
-    "run state": Kind(
-        _run,
-        {"run/state.safetensors": safetensors_changed},
-        ("train", "student.safetensors", "--data", "fashion-mnist:data", "--out", "run", "--resume", "--epochs", "1", "--set",
-         "run.batch_size=16", "--normalisation", "0.5/0.5", "--recipe", "baseline"),
-    ),  # fmt: skip
+    "run state": Kind(_run, {"run/state.safetensors": safetensors_changed}, RESUME),
     "archive of data": Kind(
         _archives,
         {"made.zip": zip_changed({".txt": bytes_changed}), "made.tar": _tar_changed},

@@ -27,7 +27,7 @@ ADDRESS_SPACE = 4 << 30
 """Bytes that an input may ask for beyond what the process has; the machine is to outlive the campaign."""
 
 FORBIDDEN = (
-    "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.kill", "os.putenv", "os.link", "os.symlink",
+    "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.kill", "os.link", "os.symlink",
     "pty.spawn", "subprocess.Popen", "socket.connect", "socket.bind", "socket.getaddrinfo", "urllib.Request",
     "ftplib.connect", "webbrowser.open", "ctypes.dlopen", "code.__new__",
 )  # fmt: skip
@@ -53,7 +53,9 @@ class Watch:
     def _outside(self, event: str, arguments: tuple[Any, ...]) -> bool:
         if event == "open":
             mode, flags = arguments[1], arguments[2]
-            writes = any(letter in mode for letter in "wax+") if isinstance(mode, str) else bool(flags & (os.O_WRONLY | os.O_RDWR))
+            writes = (
+                any(letter in mode for letter in "wax+") if isinstance(mode, str) else bool(flags & (os.O_WRONLY | os.O_RDWR))
+            )
             if not writes or str(arguments[0]) == os.devnull:
                 return False
         place = arguments[0]

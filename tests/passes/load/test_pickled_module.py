@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copyreg
 import functools
 import os
 import sys
@@ -190,3 +191,46 @@ def test_a_torchvision_model_is_read(tmp_path: Path) -> None:
         (3, 224, 224),
     )
     assert teacher.classes == 7
+
+
+NEW = vars(copyreg)["__newobj__"]
+
+
+class Made:
+    """Pickled, it asks for a layer in another way than a layer does."""
+
+    def __init__(self, *steps: Any) -> None:
+        self.steps = steps
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.steps
+
+
+class Bare(Made):
+    __class__ = property(lambda self: nn.Linear)  # type: ignore[assignment]  # pickle compares it with what is to be made
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (Made(nn.Linear, (60_000, 60_000)), "calls Linear instead of restoring one"),
+        (Bare(NEW, (nn.Linear,)), "1 modules in it have no state"),
+        (Bare(NEW, (nn.Linear,), [1]), "state of a Linear is no dict"),
+        (Bare(NEW, (nn.Linear,), {"weight": 1}), "not put together as modules are"),
+    ],
+    ids=["a layer of 14 GB", "no state", "a list", "another state"],
+)
+def test_no_class_is_called_to_restore_a_module(tmp_path: Path, made: Any, told: str) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
+    vars(module)["_modules"]["1"] = made
+    with pytest.raises(UserError, match=told):
+        load_teacher(saved(module, tmp_path / "a.pt"), input_size=8)
+
+
+def test_a_part_that_is_no_module_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    vars(module)["_modules"]["1"] = 5
+    torch.save(module, path)
+    with pytest.raises(UserError, match="not put together as modules are"):
+        load_teacher(path, input_size=8)

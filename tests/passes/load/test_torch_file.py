@@ -129,7 +129,7 @@ def test_a_directory_that_disagrees_with_its_records_is_refused(tmp_path: Path) 
 
 
 def test_a_description_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("idsnn_convert.passes.load.torch_file.LARGEST_PICKLE", 100)
+    monkeypatch.setattr("idsnn_convert.passes.load.records.LARGEST_PICKLE", 100)
     with pytest.raises(UserError, match="at most 100 are read"):
         read_archive(saved(tmp_path / "a.pt", {"w": torch.ones(2)}))
 
@@ -152,3 +152,30 @@ def test_a_tensor_saved_on_a_gpu_is_read_without_one(tmp_path: Path) -> None:
 def test_no_globals_are_listed_of_what_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"nothing")
     assert foreign_globals(tmp_path / "a") == []
+
+
+@BOTH
+def test_tensors_of_which_nothing_was_stored_are_refused(read: Reader, archive: bool, tmp_path: Path) -> None:
+    class Unstored:
+        def __reduce__(self) -> Any:
+            return torch.FloatTensor, (1 << 28,)
+
+    path = saved(tmp_path / "a.pt", {"w": torch.ones(2), "x": [Unstored()]}, archive)
+    with pytest.raises(UserError, match=r"its tensors take 1,073,741,8\d\d bytes, more than the file has"):
+        read(path)
+
+
+@BOTH
+def test_a_pickle_that_costs_more_than_its_bytes_is_refused(read: Reader, archive: bool, tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pt", {"w": torch.ones(2), "x": bytearray(b"abc")}, archive)
+    with pytest.raises(UserError, match=r"asks Python for a buffer of any size\. Nothing was executed"):
+        read(path)
+
+
+def test_the_reason_is_told_without_torchs_advice(tmp_path: Path) -> None:
+    path = repacked(
+        saved(tmp_path / "a.pt", {"w": torch.ones(2)}), lambda name, data: data.replace(b"s.", b"0.") if "pkl" in name else data
+    )
+    with pytest.raises(UserError) as told:
+        read_archive(path)
+    assert told.value.problem == f"{path} is cut short or damaged: Unsupported operand 48"

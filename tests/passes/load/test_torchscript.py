@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idsnn_convert.passes.load import load_teacher
+from idsnn_convert.passes.load import load_teacher, torchscript, trial
 from idsnn_convert.passes.load.torchscript import is_plain, read_script
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.network import build
@@ -125,7 +125,7 @@ def repacked(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
     [
         ("data.pkl", lambda data: data.replace(b"__torch__.", b"__torch__.torch.classes.", 1), r"a C\+\+ object"),
         ("modules/container", lambda data: data[:80], "cannot read it"),
-        ("constants.pkl", lambda data: b"", "cannot read it"),
+        ("constants.pkl", lambda data: b"", "cut short or damaged"),
         ("modules/container", lambda data: data + b"#" * (17 << 20), "bytes long; at most 16,777,216 are read"),
     ],
 )
@@ -158,3 +158,45 @@ def test_packed_weights_are_refused(tmp_path: Path) -> None:
 )
 def test_plain_calls(kind: str, plain: bool) -> None:
     assert is_plain(kind) is plain
+
+
+def laughs(levels: int) -> bytes:
+    """Functions of which each calls the one before it twice: in each other's place, 2 to the power of ``levels`` calls."""
+    made = ["def f0(x: Tensor) -> Tensor:\n  return torch.relu(x)\n"]
+    for level in range(1, levels):
+        inner = f"__torch__.f{level - 1}"
+        made.append(f"def f{level}(x: Tensor) -> Tensor:\n  return {inner}({inner}(x))\n")
+    return "".join(made).encode()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (lambda code: code.replace(b"return", b"x = " + b"(" * 60_000 + b"1" + b")" * 60_000 + b"\n    return", 1), "crashes"),
+        (lambda code: code.replace(b"return", b"x = " + b"1+" * 60_000 + b"1\n    return", 1), "crashes its reader"),
+        (lambda code: code.replace(b"return", b"x = __torch__.f30(input)\n    return", 1), "takes its reader"),
+    ],
+    ids=["nested too deeply", "too many operators", "calls within calls"],
+)
+def test_code_that_ends_its_compiler_is_told(code: Any, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "SECONDS", 1)
+    path = saved(nn.Conv2d(3, 2, 3), tmp_path / "a.pt")
+    repacked(path, lambda name, data: code(data) if name.endswith(".py") else data)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("a/code/__torch__.py", laughs(31))
+    with pytest.raises(UserError, match=f"its code {told}.*tried in a process of its own"):
+        load_teacher(path, input_size=8)
+
+
+def test_code_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path) -> None:
+    path = saved(nn.Conv2d(3, 2, 3), tmp_path / "a.pt")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/code/bomb.py", bytes(64 << 20))
+    with pytest.raises(UserError, match=r"its code and descriptions are 67,1\d\d,\d{3} bytes long; at most 16,777,216"):
+        load_teacher(path, input_size=8)
+
+
+def test_a_graph_of_too_many_calls_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchscript, "MOST_CALLS", 5)
+    with pytest.raises(UserError, match=r"it makes \d+ calls; at most 5"):
+        load_teacher(saved(nn.Conv2d(3, 2, 3), tmp_path / "a.pt"), input_size=8)

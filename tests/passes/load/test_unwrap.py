@@ -95,3 +95,28 @@ def test_a_dict_that_holds_itself_ends() -> None:
     content["model"] = content
     with pytest.raises(UserError, match="no weights were found"):
         find_state(content)
+
+
+def test_dicts_that_share_what_they_hold_are_looked_into_once() -> None:
+    value: dict[str, Any] = {}
+    for _ in range(8):
+        value = {str(k): value for k in range(100)}
+    with pytest.raises(UserError, match="no weights were found"):
+        find_state({"a": value, "b": 3})
+
+
+def test_a_dict_that_holds_itself_is_told() -> None:
+    value: dict[str, Any] = {"x": 1}
+    value["state_dict"] = value
+    with pytest.raises(UserError, match="no weights were found"):
+        find_state(value)
+
+
+def test_a_name_without_end_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^'module\.module.*\.\.\. is a name of 350,006 characters; at most 1,000"):
+        find_state({"module." * 50_000 + "weight": torch.ones(1), "a.b": torch.ones(1)})
+
+
+def test_too_many_tensors_are_refused() -> None:
+    with pytest.raises(UserError, match="it holds 20,001 tensors; at most 20,000 are read"):
+        find_state({f"a.{k}": torch.ones(1) for k in range(20_001)})
