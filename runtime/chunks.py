@@ -14,6 +14,7 @@ Letters: T time steps, B batch, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, runtime_checkable
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.modules import Dropout
 
 
@@ -91,6 +93,32 @@ def chunked(
         found.append(given[len(lasts) :])
     logits, *sums = zip(*found, strict=True)
     return torch.cat(logits), [sum(parts) / time_steps for parts in sums]
+
+
+@torch.inference_mode()
+def streamed(
+    body: nn.Module, encode: Callable[[int], Tensor], lasting: Sequence[Lasting], time_steps: int, chunk: int
+) -> Iterator[Tensor]:
+    """What ``body`` gives, ``chunk`` steps at a time, (k, B, ...), in evaluation mode: nothing is kept from one to the next but
+    what each module carries on. The arguments are those of :func:`chunked`.
+    """
+    lasts = [module for module in lasting if isinstance(module, Carrying)]
+    states: list[Tensor | None] = [None] * len(lasts)
+    for first in range(0, time_steps, chunk):
+        steps = min(chunk, time_steps - first)
+        with _lasting(lasting, steps, time_steps), _carrying(lasts, states):
+            given = body(encode(steps))
+            states = [module.end for module in lasts]
+        yield given.unflatten(0, (steps, len(given) // steps))
+
+
+LARGEST = 1 << 24
+"""Most elements that one map of the steps run at a time may have, all images together: 64 MiB of float32."""
+
+
+def steps_at_once(graph: Graph, images: int, largest: int = LARGEST) -> int:
+    """How many time steps of so many images to run at a time, so that no map has more than ``largest`` elements; at least 1."""
+    return max(1, largest // (images * max(math.prod(node.shape) for node in graph)))
 
 
 def _share(momentum: float, steps: int, left: int, time_steps: int) -> float:

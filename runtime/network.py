@@ -5,12 +5,12 @@ Letters: T time steps, B batch, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
 
-from idsnn_convert.runtime.chunks import chunked
+from idsnn_convert.runtime.chunks import chunked, streamed
 from idsnn_convert.runtime.encoders import ENCODERS, Encoder
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fused import FusedNeuron
@@ -262,10 +262,16 @@ class SpikingNetwork(nn.Module):
             found = [value.mean(0) for value in tapped] if maps else []
         else:
             constant = ENCODERS[self.encoder_name].constant
-            logits, found = chunked(
-                self.body, lambda steps: self.encoder(images, steps), lasting, steps, self.time_chunk, constant
-            )
+            logits, found = chunked(self.body, self._encoding(images), lasting, steps, self.time_chunk, constant)
         return (logits, found) if maps else logits
+
+    def stream(self, images: Tensor, chunk: int) -> Iterator[Tensor]:
+        """The same logits ``chunk`` steps at a time, (k, B, K), without gradients; none is kept, so T may be any number."""
+        yield from streamed(self.body, self._encoding(images), self._lasting(), self._time_steps, chunk)
+
+    def _encoding(self, images: Tensor) -> Callable[[int], Tensor]:
+        """Gives the next so many steps of the input, from the first on."""
+        return lambda steps: self.encoder(images, steps)
 
     def tensors(self) -> dict[str, Tensor]:
         """The network's tensors under their checkpoint names, in graph order, on the CPU."""
