@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
+from idsnn_convert.runtime.inference import Inference
 from idsnn_convert.runtime.network import SpikingNetwork
 
-__all__ = ["Checkpoint", "SpikingNetwork", "load", "network", "read", "save"]
+__all__ = ["Checkpoint", "Inference", "SpikingNetwork", "load", "network", "read", "save"]
 
 
 def load(

@@ -69,7 +69,7 @@ def chunked(
         images = len(part) if constant else len(part) // steps
         for dropout, seed in zip(dropouts, seeds, strict=True):
             dropout.seed = seed  # another forward may have come between this one and its backward
-        with _lasting(lasting, steps, time_steps), _carrying(lasts, starts):
+        with lasting_for(lasting, steps, time_steps), carrying(lasts, starts):
             given = body(part)
             logits, *more = (value.unflatten(0, (steps, images)) for value in (given if isinstance(given, tuple) else (given,)))
             return *(module.end for module in lasts if module.end is not None), logits, *(value.sum(0) for value in more)
@@ -141,7 +141,7 @@ def _following(norms: Sequence[nn.BatchNorm2d], momenta: Sequence[float]) -> Ite
 
 
 @contextmanager
-def _lasting(modules: Sequence[Lasting], steps: int, usual: int) -> Iterator[None]:
+def lasting_for(modules: Sequence[Lasting], steps: int, usual: int) -> Iterator[None]:
     """Within, a forward takes ``steps`` steps."""
     for module in modules:
         module.time_steps = steps
@@ -153,7 +153,7 @@ def _lasting(modules: Sequence[Lasting], steps: int, usual: int) -> Iterator[Non
 
 
 @contextmanager
-def _carrying(modules: Sequence[Carrying], starts: Sequence[Tensor | None]) -> Iterator[None]:
+def carrying(modules: Sequence[Carrying], starts: Sequence[Tensor | None]) -> Iterator[None]:
     """Within, each module begins with its state of ``starts`` and keeps the one it ends with."""
     for module, start in zip(modules, starts, strict=True):
         module.carries, module.start = True, start

@@ -235,10 +235,10 @@ class SpikingNetwork(nn.Module):
         if steps < 1:
             raise ValueError(f"time_steps must be at least 1, not {steps}")
         self._time_steps = steps
-        for module in self._lasting():
+        for module in self.lasting():
             module.time_steps = steps
 
-    def _lasting(self) -> list[SpikingNeuron | SpikeMap | Repeat | Dropout]:
+    def lasting(self) -> list[SpikingNeuron | SpikeMap | Repeat | Dropout]:
         """The modules that know how many steps a forward takes."""
         kinds = SpikingNeuron | SpikeMap | Repeat | Dropout
         return [module for module in self.body.modules() if isinstance(module, kinds)]
@@ -252,7 +252,7 @@ class SpikingNetwork(nn.Module):
     def forward(self, images: Tensor, maps: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Logits (T, B, K); with ``maps`` also the mean over time of what each of ``taps`` gives: (B, C, H, W), or one channel
         of spike activation maps."""
-        steps, lasting = self._time_steps, self._lasting()
+        steps, lasting = self._time_steps, self.lasting()
         for module in lasting:
             if isinstance(module, Dropout) and module.timed and self.training:
                 module.seed = int(torch.randint(2**62, ()))
