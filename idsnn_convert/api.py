@@ -87,7 +87,7 @@ def convert(
         loaded, _ = identified(loaded, dataset)
     choices: Choices = {"stem": stem, "downsample": downsample, "width": width, "block": block}
     chosen = settings or Settings()
-    command = command_of(teacher, target, chosen, {**choices, "arch": arch, "input_size": input_size})
+    command = command_of(teacher, target, chosen, {**choices, "arch": arch, "input_size": input_size, "data": data})
     checkpoint = converted(loaded, target, chosen, command, **choices)
     save(place, checkpoint)
     return Converted(place, checkpoint)

@@ -15,7 +15,7 @@ from idsnn_convert.runtime.energy import MODELS
 
 MOST_CLASSES = 20
 """Up to so many classes the matrix has numbers; of more it is a picture, with the worst classes and mistakes beside it."""
-WORST = 15
+WORST = 10
 INK = bytes((47, 111, 196))
 """The picture's colour, between those of the light and the dark page."""
 
@@ -101,9 +101,11 @@ def confusion_section(probed: Probed) -> list[Markup]:
     names = [probed.class_name(k) for k in range(len(counts))]
     if len(counts) <= MOST_CLASSES:
         table = heat("class", names, [(name, list(row)) for name, row in zip(names, counts, strict=True)], lambda n: f"{n:g}")
-        return [section("Mistakes", tag("p", told, class_="muted"), scrolled("Confusion matrix", table))]
-    beside = (_picture(counts), scrolled("The most frequent mistakes", _mistakes(counts, names)))
-    return [section("Mistakes", tag("p", told, class_="muted"), tag("div", beside, class_="charts"))]
+        matrix = scrolled("Confusion matrix", table)
+    else:
+        matrix = _picture(counts)
+    beside = (matrix, scrolled("The most frequent mistakes", _mistakes(counts, names)))
+    return [section("Mistakes", tag("p", told, class_="muted"), tag("div", beside, class_="beside"))]
 
 
 def _picture(counts: Sequence[Sequence[int]]) -> Markup:

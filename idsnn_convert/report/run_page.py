@@ -9,7 +9,7 @@ from idsnn_convert.report.chart import Level, Line, chart, legend
 from idsnn_convert.report.markup import Markup, tag
 from idsnn_convert.report.page import page, scrolled, section, tabled
 from idsnn_convert.report.run_measured import confusion_section, energy_of, energy_section
-from idsnn_convert.report.run_spikes import firing_section, spikes_section
+from idsnn_convert.report.run_spikes import firing_section, mean_rate, spikes_section
 from idsnn_convert.report.runs import Epoch, Run
 from idsnn_convert.report.units import MICRO, joules
 
@@ -19,15 +19,9 @@ CURVES: dict[str, Callable[[Epoch], float | None]] = {
     "Loss on test images": lambda epoch: epoch.test_loss,
     "Loss on training images": lambda epoch: epoch.train_loss,
     "Learning rate": lambda epoch: epoch.lr,
-    "Firing rate, mean of all layers, %": lambda epoch: mean_rate(epoch),
+    "Firing rate, mean of all layers, %": mean_rate,
 }
 """Title of a chart over the epochs -> what it draws of a run; None where a run has no such thing."""
-
-
-def mean_rate(epoch: Epoch) -> float | None:
-    """Mean of the layers' firing rates in percent; None without neurons."""
-    rates = epoch.test_firing_rates
-    return 100 * sum(rates.values()) / len(rates) if rates else None
 
 
 def run_page(runs: Sequence[Run], baseline: Level | None = None) -> str:

@@ -129,8 +129,21 @@ def firing_section(epochs: Sequence[Epoch]) -> list[Markup]:
     rows = [(name, [_percent(epoch.test_firing_rates.get(name)) for epoch in shown]) for name in names]
     table = heat("layer / epoch", [str(epoch.epoch) for epoch in shown], rows, lambda value: f"{value:.1f}")
     told = "Spikes of a layer on the test images, in percent of its neurons and steps, after each epoch"
-    return [section("Firing rates", tag("p", told + ("." if every == 1 else f"; every {every} epochs."), class_="muted"),
-                    scrolled("Firing rates", table))]  # fmt: skip
+    mean = [(epoch.epoch, rate) for epoch in epochs if (rate := mean_rate(epoch)) is not None]
+    drawn = chart("Mean of all layers, %", [Line("mean", mean)], "epoch")
+    return [
+        section(
+            "Firing rates",
+            tag("p", told + ("." if every == 1 else f"; every {every} epochs."), class_="muted"),
+            tag("div", scrolled("Firing rates", table), drawn, class_="beside"),
+        )
+    ]
+
+
+def mean_rate(epoch: Epoch) -> float | None:
+    """Mean of the layers' firing rates in percent; None without neurons."""
+    rates = epoch.test_firing_rates
+    return 100 * sum(rates.values()) / len(rates) if rates else None
 
 
 def _percent(share: float | None) -> float | None:

@@ -53,6 +53,7 @@ def test_data_tells_what_the_file_does_not(tmp_path: Path) -> None:
     _, checkpoint = convert(path, "resnet8", tmp_path / "s", data=data)
     assert read(tmp_path / "s").teacher["evidence"] == checkpoint.teacher["evidence"]
     assert checkpoint.teacher["evidence"]["images"] == 40
+    assert checkpoint.provenance["command"].endswith(" --data fashion-mnist:data")
     with pytest.raises(UserError, match="nowhere"):
         convert(path, "resnet8", tmp_path / "other", data="fashion-mnist:nowhere")
     assert not (tmp_path / "other").exists()

@@ -98,3 +98,10 @@ def test_repeats() -> None:
     times = "\N{MULTIPLICATION SIGN}"
     assert repeats_told([4, 2]) == f"output channels {times}4, input channels {times}2"
     assert repeats_told([1, 1]) == repeats_told(None) == ""
+
+
+def test_the_page_of_the_largest_network_is_small_enough_to_mail(largest: Record) -> None:
+    assert (len(largest.tensors), len(largest.unused)) == (267, 517)  # as of the real ones, but for 150 counters of batches
+    page = mapping_page(largest)
+    assert len(page.encode()) < 2_000_000
+    Reader(page)

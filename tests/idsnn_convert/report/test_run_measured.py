@@ -23,7 +23,7 @@ def test_the_first_model_that_both_networks_have_stands_for_all() -> None:
 
 def test_few_classes_are_a_matrix_with_numbers() -> None:
     read = Reader(joined(confusion_section(made())))
-    assert read.text.endswith("classdogcatdog42cat51")
+    assert read.text.endswith("classdogcatdog42cat51classtaken forimagesofcatdog56dogcat26")
     assert "img" not in read.tags
 
 

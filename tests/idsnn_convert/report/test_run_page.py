@@ -4,8 +4,8 @@ from pathlib import Path
 
 from idsnn_convert.report.chart import Level
 from idsnn_convert.report.probed import write_probed
-from idsnn_convert.report.run_page import CURVES, mean_rate, run_page
-from idsnn_convert.report.runs import Epoch, read_runs
+from idsnn_convert.report.run_page import CURVES, run_page
+from idsnn_convert.report.runs import read_runs
 from tests.idsnn_convert.report.test_html import Reader
 from tests.idsnn_convert.report.test_probed import made
 from tests.idsnn_convert.report.test_runs import row, run
@@ -75,11 +75,6 @@ def test_two_teachers_are_no_line() -> None:
 
 def test_equal_recipes_say_so() -> None:
     assert "They differ in nothing." in run_page(read_runs([run(Path(name), row(1)) for name in ("a", "b")]))
-
-
-def test_the_mean_rate_is_in_percent() -> None:
-    assert mean_rate(Epoch.model_validate(row(1, **RATES))) == 37.5
-    assert mean_rate(Epoch.model_validate(row(1))) is None
 
 
 def test_hostile_names_are_text() -> None:

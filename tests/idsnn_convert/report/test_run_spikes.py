@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from idsnn_convert.report.run_spikes import COLUMNS, ROW, TRACED, firing_section, spikes_section
+from idsnn_convert.report.run_spikes import COLUMNS, ROW, TRACED, firing_section, mean_rate, spikes_section
 from idsnn_convert.report.runs import Epoch
 from tests.idsnn_convert.report.test_html import Reader
 from tests.idsnn_convert.report.test_probed import made
@@ -71,3 +71,8 @@ def test_firing_rates_are_percent_and_thinned_to_a_screen() -> None:
     assert COLUMNS >= 18
     assert "5.0" in read.text  # epoch 50 of layer a
     assert firing_section([Epoch.model_validate(row(1))]) == []
+
+
+def test_the_mean_rate_is_in_percent() -> None:
+    assert mean_rate(Epoch.model_validate(row(1, test_firing_rates={"a": 0.25, "b": 0.5}))) == 37.5
+    assert mean_rate(Epoch.model_validate(row(1))) is None
