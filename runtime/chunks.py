@@ -106,7 +106,7 @@ def streamed(
     states: list[Tensor | None] = [None] * len(lasts)
     for first in range(0, time_steps, chunk):
         steps = min(chunk, time_steps - first)
-        with _lasting(lasting, steps, time_steps), _carrying(lasts, states):
+        with lasting_for(lasting, steps, time_steps), carrying(lasts, states):
             given = body(encode(steps))
             states = [module.end for module in lasts]
         yield given.unflatten(0, (steps, len(given) // steps))

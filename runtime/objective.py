@@ -33,6 +33,7 @@ class Objective:
         settings: the recipe's losses.
         precision: the recipe's; logits and losses are float32 whatever it is.
         readout: how one answer is made of all steps; by default their mean.
+        teacher_precision: the teacher's own, or ``same`` as ``precision``.
     """
 
     student: nn.Module
@@ -40,6 +41,7 @@ class Objective:
     settings: Loss
     precision: str = "float32"
     readout: Readout | None = None
+    teacher_precision: str = "same"
 
     def __call__(self, images: Tensor, labels: Tensor) -> LossTerms:
         """The losses, of which ``total`` has gradients.
@@ -52,7 +54,7 @@ class Objective:
             UserError: if teacher and student tell different numbers of classes apart.
         """
         compares = bool(self.settings.tap_weight)
-        with self._precision(images.device):
+        with _autocast(self.precision, images.device):
             logits, maps = self.student(images, maps=True) if compares else (self.student(images), [])
         logits = logits if logits.dim() == 3 else logits[None]
         taught, theirs = self._taught(images, labels, logits.shape[1:])
@@ -64,7 +66,8 @@ class Objective:
         if self.teacher is None:
             return None, ()
         by_gradient = bool(self.settings.tap_weight) and self.settings.tap == "gradient"
-        with torch.set_grad_enabled(by_gradient), self._precision(images.device):
+        own = self.precision if self.teacher_precision == "same" else self.teacher_precision
+        with torch.set_grad_enabled(by_gradient), _autocast(own, images.device):
             given = self.teacher(images.detach().requires_grad_() if by_gradient else images)
         taught, *maps = given if isinstance(given, tuple) else (given,)
         if taught.shape[-1] != shape[-1]:
@@ -76,6 +79,7 @@ class Objective:
             taught = getattr(self.teacher, "readout", Readout())(taught)
         return taught.detach(), maps
 
-    def _precision(self, device: torch.device) -> torch.autocast:
-        half = HALVES[self.precision]
-        return torch.autocast(device.type, dtype=half, enabled=half is not None)
+
+def _autocast(precision: str, device: torch.device) -> torch.autocast:
+    half = HALVES[precision]
+    return torch.autocast(device.type, dtype=half, enabled=half is not None)

@@ -161,7 +161,14 @@ def train(
     with opened as folder, StopRequest() as stop, own_randomness(device, recipe.run.seed + world.rank):
         run = _Run(
             network=network,
-            objective=Objective(network, teacher, recipe.loss, recipe.run.precision, getattr(network, "readout", None)),
+            objective=Objective(
+                network,
+                teacher,
+                recipe.loss,
+                recipe.run.precision,
+                getattr(network, "readout", None),
+                recipe.run.teacher_precision,
+            ),
             updates=Updates(network, recipe, device),
             recipe=recipe,
             train=images.to(device),

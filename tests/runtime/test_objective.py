@@ -72,6 +72,13 @@ def test_precision_reaches_both_and_stops_at_the_loss(precision: str, dtype: tor
     assert {terms.total.dtype, terms.ce.dtype, terms.kl.dtype} == {torch.float32}
 
 
+@pytest.mark.parametrize(("student", "teacher"), [("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_the_teacher_may_have_a_precision_of_its_own(student: str, teacher: str) -> None:
+    network, tutor = Linear(), Linear()
+    Objective(network, tutor, Loss(), student, teacher_precision=teacher)(IMAGES, LABELS)
+    assert (network.types, tutor.types) == ({getattr(torch, student)}, {getattr(torch, teacher)})
+
+
 TAPS = ("layer1.0.act2", "layer2.0.act2")
 PLACES = [(4, 8, 8), (8, 4, 4)]
 

@@ -215,6 +215,14 @@ def test_half_precision(tmp_path: Path, undisturbed: Path) -> None:
     assert half[-1]["train_loss"] == pytest.approx(full[-1]["train_loss"], rel=0.1)
 
 
+def test_half_precision_of_the_teacher_alone(tmp_path: Path) -> None:
+    seen: list[torch.dtype] = []
+    teacher = ann()
+    teacher.register_forward_hook(lambda module, given, logits: seen.append(logits.dtype))
+    toy.run(tmp_path / "run", ["run.epochs=1", "loss.alpha=0.5", "run.teacher_precision=bfloat16"], teacher=teacher)
+    assert set(seen) == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("wanted", [True, False])
 def test_memory_layout(tmp_path: Path, wanted: bool) -> None:
     network = toy.network()
