@@ -267,7 +267,7 @@ class SpikingNetwork(nn.Module):
 
     def stream(self, images: Tensor, chunk: int) -> Iterator[Tensor]:
         """The same logits ``chunk`` steps at a time, (k, B, K), without gradients; none is kept, so T may be any number."""
-        yield from streamed(self.body, self._encoding(images), self._lasting(), self._time_steps, chunk)
+        yield from streamed(self.body, self._encoding(images), self.lasting(), self._time_steps, chunk)
 
     def _encoding(self, images: Tensor) -> Callable[[int], Tensor]:
         """Gives the next so many steps of the input, from the first on."""
