@@ -14,7 +14,7 @@ export MKL_NUM_THREADS ?= $(CORES)
 export OPENBLAS_NUM_THREADS ?= $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type unit format constraints clean
+.PHONY: help demo faults test lint type unit format constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -35,6 +35,9 @@ type: $(INSTALLED) ## mypy, strict
 
 unit: $(INSTALLED) ## pytest; choose with: make unit TESTS="-k neuron"
 	$(BIN)/python -m pytest $(TESTS)
+
+faults: $(INSTALLED) ## kill conversions and runs, fill disks, turn bits: half an hour; less with: make faults FAULTS="--kills 20"
+	PYTHONPATH=. $(BIN)/python benchmarks/faults.py $(FAULTS)
 
 format: $(INSTALLED) ## mend what ruff can mend by itself
 	$(BIN)/ruff check --fix
