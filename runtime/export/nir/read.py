@@ -1,8 +1,8 @@
 """A NIR graph as a canonical one, the way back from :mod:`.write`; other writers' graphs of the same kinds of nodes too.
 
 A neuron is taken for ours where Euler's method with the graph's ``dt`` gives ours: no leak to another potential than 0,
-a reset to 0, and one number for the whole layer. Currents that NIR scales by ``dt r / tau`` other than 1 are refused,
-and so is all that has no canonical form; nothing is approximated.
+a reset to 0, and one number for the whole layer. A potential whose currents NIR scales by ``dt r / tau`` other than 1 is ours
+in other units: the threshold is divided by that. What has no canonical form is refused; nothing is approximated.
 """
 
 from __future__ import annotations
@@ -155,14 +155,19 @@ def _neuron(given: Any, name: str, dt: float) -> Neuron:
 
     one("v_reset", 0.0)
     reset = "soft" if _text(given.metadata.get(RESET)) == "soft" else "hard"
-    threshold = one("v_threshold")
-    if isinstance(given, nir.IF):
-        one("r", 1 / dt)
-        return Neuron("if", threshold, 1.0, reset)
-    one("v_leak", 0.0)
-    tau = one("tau")
-    one("r", tau / dt)
-    return Neuron("lif", threshold, round(1 - dt / tau, 6), reset)
+    threshold, r = one("v_threshold"), one("r")
+    kind, decay, gain = "if", 1.0, dt * r
+    if isinstance(given, nir.LIF):
+        one("v_leak", 0.0)
+        tau = one("tau")
+        if not tau > dt:
+            raise UserError(f"its neuron {name!r} has tau {tau:g}, not above a step of {dt:g} seconds: it would keep nothing")
+        kind, decay, gain = "lif", round(1 - dt / tau, 6), gain / tau
+    if not gain > 0:
+        raise UserError(f"its neuron {name!r} has r {r:g}; a current must raise the potential")
+    if not np.isclose(gain, 1, rtol=CLOSE):
+        threshold = float(f"{threshold / gain:.7g}")
+    return Neuron(kind, threshold, decay, reset)
 
 
 def _conv(given: Any, name: str, shape: Shape) -> tuple[str, dict[str, Attr], Tensors]:
@@ -195,12 +200,20 @@ def _avg_pool(given: Any, name: str, shape: Shape) -> tuple[str, dict[str, Attr]
     return "avg_pool2d", {**window, "ceil_mode": False, "count_include_pad": True}, {}
 
 
+def _flatten(given: Any, name: str, shape: Shape) -> tuple[str, dict[str, Attr], Tensors]:
+    """All of a map; the batch is not among NIR's axes."""
+    start, end = int(given.start_dim), int(given.end_dim)
+    if start not in (0, -len(shape)) or end not in (-1, len(shape) - 1):
+        raise UserError(f"its node {name!r} flattens axes {start} to {end} of {shape}; only all have a canonical form")
+    return "flatten", {}, {}
+
+
 READERS: dict[str, Read] = {
     "Conv2d": _conv,
     "Affine": _linear,
     "Linear": _linear,
     "AvgPool2d": _avg_pool,
-    "Flatten": lambda given, name, shape: ("flatten", {}, {}),
+    "Flatten": _flatten,
     "LIF": lambda given, name, shape: ("neuron", {}, {}),
     "IF": lambda given, name, shape: ("neuron", {}, {}),
     "Output": lambda given, name, shape: ("output", {}, {}),

@@ -174,7 +174,8 @@ NODES: dict[str, Make] = {
     "linear": _linear,
     "avg_pool2d": _avg_pool,
     "global_avg_pool": _global_avg_pool,
-    "flatten": lambda node, shape, owned: nir.Flatten({"input": np.array(shape)}, start_dim=0, end_dim=-1),
+    # Counted from behind: readers disagree on whether the batch is among the axes counted from the front.
+    "flatten": lambda node, shape, owned: nir.Flatten({"input": np.array(shape)}, start_dim=-len(shape), end_dim=-1),
     "slice": _every_other,
     "pad": _more_channels,
 }

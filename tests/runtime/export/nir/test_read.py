@@ -84,12 +84,33 @@ def lif(**fields: Any) -> nir.LIF:
 
 
 @pytest.mark.parametrize(
+    ("neuron", "threshold"),
+    [(lif(r=1.0), 2.0), (lif(r=4.0, v_threshold=1.5), 0.75), (nir.IF(np.full((2, 4, 4), 1.0), np.full((2, 4, 4), 3e-4)), 3.0)],
+)
+def test_a_potential_in_other_units_is_the_same_neuron(tmp_path: Path, neuron: nir.NIRNode, threshold: float) -> None:
+    graph, _, _ = from_nir(written(tmp_path, small(lif=neuron)))
+    assert graph["lif"].attr("v_threshold") == pytest.approx(threshold)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, -1), (-3, -1), (0, 2)])
+def test_a_map_is_flattened_whole(tmp_path: Path, start: int, end: int) -> None:
+    flat, out = nir.Flatten({"input": np.array([2, 4, 4])}, start, end), nir.Output({"output": np.array([32])})
+    graph, _, _ = from_nir(written(tmp_path, small(lif=flat, out=out)))
+    assert graph["lif"].shape == (32,)
+
+
+@pytest.mark.parametrize(
     ("changed", "problem"),
     [
         ({"lif": lif(v_leak=0.1)}, "'lif' has v_leak 0.1; only 0 has"),
         ({"lif": lif(v_reset=-1)}, "'lif' has v_reset -1"),
-        ({"lif": lif(r=1.0)}, "'lif' has r 1; only 2 has"),
+        ({"lif": lif(r=-1.0)}, "'lif' has r -1; a current must raise"),
+        ({"lif": lif(tau=DT / 2)}, "'lif' has tau 5e-05, not above a step"),
         ({"lif": lif(tau=DT * np.arange(2, 6))}, "'lif' has 4 values of tau"),
+        (
+            {"lif": nir.Flatten({"input": np.array([2, 4, 4])}, 1, -1), "out": nir.Output({"output": np.array([2, 16])})},
+            "'lif' flattens axes 1 to -1",
+        ),
         ({"lif": nir.Threshold(np.ones((2, 4, 4)))}, "'lif' is a Threshold"),
         ({"conv": nir.Conv2d((4, 4), np.ones((2, 2, 3, 3)), 1, "same", 1, 1, np.zeros(2))}, "'conv' has padding 'same'"),
         ({"out": nir.Input({"input": np.array([2, 4, 4])})}, "inputs and"),

@@ -119,6 +119,18 @@ def test_what_nir_lacks_is_refused_with_the_node(op: str, attrs: dict[str, Attr]
         to_nir(Checkpoint(graph, graphs.random_tensors(graph), 1))
 
 
+def test_axes_are_counted_from_behind_for_all_readers_to_agree() -> None:
+    flat = to_nir(STUDENT).nodes["flatten"]
+    assert (flat.start_dim, flat.end_dim, list(flat.output_type["output"])) == (-3, -1, [8])
+
+
+def test_names_that_dots_alone_told_apart_stay_apart() -> None:
+    nodes = [Node("x", "input", shape=(4, 4, 4)), Node("a.b", "flatten", ("x",), {}, (64,))]
+    nodes += [Node("a_b", "flatten", ("a.b",), {}, (64,)), Node("out", "output", ("a_b",), {}, (64,))]
+    written = to_nir(Checkpoint(Graph(tuple(nodes)), {}, 1))
+    assert written.edges == [("x", "a_b"), ("a_b", "a_b_"), ("a_b_", "out")]
+
+
 def test_random_inputs_and_leaky_readouts_are_refused() -> None:
     with pytest.raises(UserError, match="the poisson encoder draws random numbers"):
         to_nir(replace(STUDENT, encoder="poisson"))
