@@ -7,12 +7,15 @@ A network that is in memory is a teacher too::
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NamedTuple, Unpack
 
 import torch
 
 from idsnn_convert import __version__
+from idsnn_convert.cli import printable
 from idsnn_convert.identify import identified
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.convert import convert as run_passes
@@ -33,6 +36,19 @@ class Converted(NamedTuple):
 
     path: Path
     checkpoint: Checkpoint
+
+    def __repr__(self) -> str:
+        label, steps = self.checkpoint.mapping.get("target", "network"), self.checkpoint.time_steps
+        return f"<Converted: spiking {printable(str(label))} in {printable(str(self.path))}, T = {steps}>"
+
+    def __str__(self) -> str:
+        """What the command prints, but for what was written where."""
+        from idsnn_convert.report.build import recorded
+        from idsnn_convert.report.terminal import print_mapping
+
+        with redirect_stdout(io.StringIO()) as told:
+            print_mapping(recorded(self.checkpoint, self.path))
+        return told.getvalue().rstrip("\n")
 
     def _repr_html_(self) -> str:
         """Where each block came from, for notebooks."""

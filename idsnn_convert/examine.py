@@ -17,6 +17,7 @@ from idsnn_convert.passes.load.timm_name import is_timm_name
 from idsnn_convert.passes.resnet.archs import ARCHS, find_arch
 from idsnn_convert.passes.targets import SAME, target_label
 from idsnn_convert.passes.types import Teacher
+from idsnn_convert.printed import Printed
 from idsnn_convert.runtime.checkpoint import Checkpoint
 from idsnn_convert.runtime.data import open_dataset
 from idsnn_convert.runtime.errors import UserError
@@ -35,8 +36,8 @@ class Problem:
     source: str = ""
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Printed):
     """What was found out about one teacher.
 
     Attributes:
@@ -46,6 +47,7 @@ class Diagnosis:
         problems: what keeps it from converting; none exactly if ``checkpoint`` is there.
         cautions: what converts, but not to the letter.
         identification: what the data says of the teacher; None if none was given, or the teacher could not be loaded.
+        path: the teacher's file.
     """
 
     target: str
@@ -54,6 +56,23 @@ class Diagnosis:
     problems: tuple[Problem, ...] = ()
     cautions: tuple[Caution, ...] = ()
     identification: Identification | None = None
+    path: Path = Path()
+
+    def brief(self) -> str:
+        if self.checkpoint is not None:
+            return f"{self.path} converts to spiking {self.target}"
+        count = len(self.problems)
+        return f"{self.path} does not convert: {count} {'problem' if count == 1 else 'problems'}"
+
+    def show(self) -> None:
+        from idsnn_convert.report.doctor import print_diagnosis
+
+        print_diagnosis(self, self.path)
+
+    def _repr_html_(self) -> str:
+        from idsnn_convert.report.notebook import diagnosis_html
+
+        return diagnosis_html(self)
 
 
 def examine(
@@ -81,11 +100,11 @@ def examine(
         find_arch(arch, "architecture")
     if not is_timm_name(teacher):
         detect(Path(teacher))
-    dataset = None if data is None else open_dataset(data)
+    path, dataset = Path(teacher), None if data is None else open_dataset(data)
     try:
         loaded = load_teacher(teacher, arch=arch, input_size=input_size)
     except UserError as error:
-        return Diagnosis(target or TRIAL, None, None, tuple(_problems(error)))
+        return Diagnosis(target or TRIAL, None, None, tuple(_problems(error)), path=path)
     found = None
     if dataset is not None:
         loaded, found = identified(loaded, dataset)
@@ -93,9 +112,9 @@ def examine(
     try:
         checkpoint = converted(loaded, tried, Settings())
     except UserError as error:
-        return Diagnosis(tried, loaded, None, tuple(_problems(error)), _as_it_is(loaded, tried), found)
+        return Diagnosis(tried, loaded, None, tuple(_problems(error)), _as_it_is(loaded, tried), found, path)
     careful = tuple(Caution(**row) for row in checkpoint.mapping["cautions"])
-    return Diagnosis(tried, loaded, checkpoint, cautions=careful, identification=found)
+    return Diagnosis(tried, loaded, checkpoint, cautions=careful, identification=found, path=path)
 
 
 def _as_it_is(teacher: Teacher, tried: str) -> tuple[Caution, ...]:

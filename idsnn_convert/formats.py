@@ -12,6 +12,7 @@ from idsnn_convert.api import open_file
 from idsnn_convert.exporters import FORMATS, Batches, Format, Options, Source, prepared
 from idsnn_convert.learn import decide_normalisation
 from idsnn_convert.passes.types import Teacher
+from idsnn_convert.printed import Printed
 from idsnn_convert.runtime.checkpoint import Checkpoint
 from idsnn_convert.runtime.data import open_dataset
 from idsnn_convert.runtime.data.batches import test_batches
@@ -25,13 +26,30 @@ DRAWN_IMAGES = 4
 BATCH = 100
 
 
-@dataclass(frozen=True)
-class Exported:
+@dataclass(frozen=True, repr=False)
+class Exported(Printed):
     """What came of an export: the file or folder, or None where a comparison failed; its size in bytes."""
 
     path: Path | None
     size: int
     stages: tuple[Stage, ...]
+
+    def brief(self) -> str:
+        passed = sum(stage.passed for stage in self.stages)
+        written = "nothing written" if self.path is None else f"{self.path}, {self.size:,} bytes"
+        return f"{written}; {passed} of {len(self.stages)} comparisons passed"
+
+    def show(self) -> None:
+        from idsnn_convert.report.exports import print_export, print_stage
+
+        for stage in self.stages:
+            print_stage(stage)
+        print_export(self)
+
+    def _repr_html_(self) -> str:
+        from idsnn_convert.report.notebook import export_html
+
+        return export_html(self)
 
 
 def export(

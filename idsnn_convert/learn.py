@@ -16,6 +16,7 @@ from idsnn_convert.api import open_file
 from idsnn_convert.distil import Tutor, open_tutor, tap_pairs, tutor_network
 from idsnn_convert.identify import identified, remembered
 from idsnn_convert.passes.types import Teacher
+from idsnn_convert.printed import Printed
 from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
 from idsnn_convert.runtime.data import Dataset, Split, open_dataset
 from idsnn_convert.runtime.data.batches import in_order
@@ -190,13 +191,27 @@ def _measured(images: Split, which: str) -> Normalised:
     return Normalised(found, f"over {len(images):,} {which} images")
 
 
-@dataclass(frozen=True)
-class Training:
+@dataclass(frozen=True, repr=False)
+class Training(Printed):
     """A finished run, and what it ran with."""
 
     result: TrainResult
     recipe: Recipe
     normalised: Normalised
+
+    def brief(self) -> str:
+        result = self.result
+        return f"best top-1 {result.best_top1:.2f} % in epoch {result.best_epoch} of {result.epochs}, {result.best}"
+
+    def show(self) -> None:
+        from idsnn_convert.report.terminal import print_training
+
+        print_training(self.result)
+
+    def _repr_html_(self) -> str:
+        from idsnn_convert.report.notebook import training_html
+
+        return training_html(self)
 
 
 def train_file(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from idsnn_convert import runtime
 from idsnn_convert.learn import decide_normalisation, device_named
+from idsnn_convert.printed import Printed
 from idsnn_convert.runtime.checkpoint import read
 from idsnn_convert.runtime.data import Dataset, open_dataset
 from idsnn_convert.runtime.data.batches import test_batches
@@ -21,8 +22,8 @@ from idsnn_convert.runtime.synops import Work, count
 BATCH = 50
 
 
-@dataclass(frozen=True)
-class Energy:
+@dataclass(frozen=True, repr=False)
+class Energy(Printed):
     """What :func:`measure_energy` found.
 
     Attributes:
@@ -51,6 +52,20 @@ class Energy:
     def ann(self) -> dict[str, float | None]:
         """Energy by every model of the same network without spikes, nothing zero: one pass of MACs."""
         return {name: model.joules(self.work.dense_macs, 0) for name, model in MODELS.items()}
+
+    def brief(self) -> str:
+        work = self.work
+        return f"{work.acs():,.0f} accumulations and {work.macs():,.0f} multiply-accumulates an image, T = {work.time_steps}"
+
+    def show(self) -> None:
+        from idsnn_convert.report.energy import print_energy
+
+        print_energy(self)
+
+    def _repr_html_(self) -> str:
+        from idsnn_convert.report.notebook import energy_html
+
+        return energy_html(self)
 
 
 def measure_energy(

@@ -112,6 +112,7 @@ def test_metadata(wheel: Path) -> None:
         "plot",
         "data",
         "test",
+        "triton",
     }
     assert "the idsnn-convert authors" in dist_info(wheel, "licenses/LICENSE")
 
