@@ -17,9 +17,9 @@ from typing import Any
 
 from idsnn_convert.passes.match import Pair, StagePlan, match
 from idsnn_convert.passes.rules import RULES
-from idsnn_convert.passes.toml_file import read_toml
 from idsnn_convert.passes.types import Block, BlockMap
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.toml_file import read_toml
 
 
 @dataclass(frozen=True)

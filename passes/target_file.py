@@ -28,13 +28,21 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from idsnn_convert.passes.resnet.spec import BLOCKS, ResNetSpec, Stem
-from idsnn_convert.passes.toml_file import read_toml
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Shape
+from idsnn_convert.runtime.toml_file import read_toml
 
 OF_THE_TEACHER = ("classes", "in_channels", "input_size")
 MOST_BLOCKS = 1000
 """Most blocks of a stage; a longer network is a slip of the keyboard."""
+
+MOST_STAGES = 16
+
+LARGEST = 1 << 16
+"""Above every number in the file but that of classes: channels, a kernel's side."""
+
+MOST_WEIGHTS = 1 << 28
+"""Weights that a network described in a few lines may have: a gigabyte, four times a Wide ResNet-101-2's."""
 
 WORDS: dict[Any, str] = {str: "text in quotes", int: "a whole number", bool: "true or false"}
 
@@ -62,6 +70,8 @@ def _spec(content: dict[str, Any], name: str, input_shape: Shape, classes: int) 
         if key not in described:
             raise UserError(f"{key} is missing", hint=f"Write one number a stage: {key} = [...].")
     depths, widths, block = described["depths"], described["widths"], described.get("block", "basic")
+    if len(depths) > MOST_STAGES:
+        raise UserError(f"{len(depths):,} stages are too many; at most {MOST_STAGES} are built")
     if max(depths, default=0) > MOST_BLOCKS:
         raise UserError(f"a stage of {max(depths):,} blocks is too long; at most {MOST_BLOCKS:,} are built")
     entry = _values(stem, Stem, where="stem.")
@@ -74,7 +84,18 @@ def _spec(content: dict[str, Any], name: str, input_shape: Shape, classes: int) 
         "after_add": "none" if within else "block",
     }
     images = {"classes": classes, "in_channels": input_shape[0], "input_size": input_shape[1]}
-    return ResNetSpec(**{**defaults, **described, **images, "stem": Stem(**entry)})
+    spec = ResNetSpec(**{**defaults, **described, **images, "stem": Stem(**entry)})
+    if (weights := _weights(spec)) > MOST_WEIGHTS:
+        raise UserError(f"it describes a network of some {weights:,} weights; at most {MOST_WEIGHTS:,} are made")
+    return spec
+
+
+def _weights(spec: ResNetSpec) -> int:
+    """About how many weights its convolutions have, before any is made."""
+    stages = zip(spec.depths, spec.widths, spec.outputs, strict=True)
+    return spec.stem.kernel**2 * spec.in_channels * spec.stem.width + sum(
+        depth * (9 * width * width + 2 * width * output) // spec.groups for depth, width, output in stages
+    )
 
 
 def _values(content: Mapping[str, Any], kind: type, hidden: tuple[str, ...] = (), where: str = "") -> dict[str, Any]:
@@ -92,8 +113,12 @@ def _values(content: Mapping[str, Any], kind: type, hidden: tuple[str, ...] = ()
         if hints[key] in WORDS:
             if type(value) is not hints[key]:
                 raise UserError(f"{where}{key} must be {WORDS[hints[key]]}, not {value!r:.60}")
+            if type(value) is int and abs(value) >= LARGEST:
+                raise UserError(f"{where}{key} = {value!s:.20} is out of all proportion")
             found[key] = value
         elif isinstance(value, list) and all(type(item) is int for item in value):
+            if any(abs(item) >= LARGEST for item in value):
+                raise UserError(f"{where}{key} has a number that is out of all proportion: {max(map(abs, value))!s:.20}")
             found[key] = tuple(value)
         else:
             raise UserError(f"{where}{key} must be a list of whole numbers, not {value!r:.60}")

@@ -6,7 +6,6 @@ against the graph before a tensor is allocated, and runs no code.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -16,15 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from idsnn_convert.runtime import graph as graphs
+from idsnn_convert.runtime.bounds import LARGEST_HEADER, check_header, parsed_json
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.files import replacing
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.ops import check, tensor_shapes
 from idsnn_convert.runtime.seal import KEY as SEAL
 from idsnn_convert.runtime.seal import broken, sealed
-
-LARGEST = 64 << 20
-"""Most bytes of a description that are read."""
 
 
 class Described(Protocol):
@@ -52,7 +49,7 @@ def carries(path: Path, key: str) -> bool:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            return 2 <= length <= LARGEST and f'"{key}":'.encode() in file.read(length)
+            return 2 <= length <= LARGEST_HEADER and f'"{key}":'.encode() in file.read(length)
     except OSError:
         return False
 
@@ -71,6 +68,7 @@ def read(path: Path, key: str, what: str, parse: Callable[[Any], Found], absent:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if key not in metadata:
@@ -82,7 +80,7 @@ def read(path: Path, key: str, what: str, parse: Callable[[Any], Found], absent:
             if odd := [name for name, kind in kinds.items() if kind != "F32"]:
                 raise UserError(f"{path}: tensor {odd[0]!r} is stored as {kinds[odd[0]]}, not as F32")
             tensors = {name: file.get_tensor(name) for name in tensor_shapes(found.graph)}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is no readable {what}: {error}", hint="Is it such a file, and complete?") from error
     if seal is not None and broken(metadata[key], seal, tensors):  # none is in files that others wrote
         problem = f"{path} is damaged: its content is not what was written (SHA-256)"
@@ -92,20 +90,14 @@ def read(path: Path, key: str, what: str, parse: Callable[[Any], Found], absent:
 
 def _parsed(path: Path, text: str, parse: Callable[[Any], Found]) -> tuple[Found, Any]:
     """What the description says, and its seal, if it has one."""
-    if len(text) > LARGEST:
-        raise UserError(f"{path}: its description is {len(text):,} bytes long; at most {LARGEST:,} are read")
     try:
-        data = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        data = parsed_json(text)
+    except ValueError as error:
         raise UserError(f"{path}: its description is no valid JSON ({error})") from error
     try:
         return parse(data), data.get(SEAL)
     except UserError as error:
         raise UserError(f"{path}: {error.problem}", hint=error.hint) from error
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def parsed_head(data: Any, version: int) -> tuple[Graph, dict[str, Any] | None]:

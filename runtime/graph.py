@@ -18,6 +18,12 @@ from idsnn_convert.runtime.errors import UserError
 Attr = bool | int | float | str | tuple[int, ...]
 Shape = tuple[int, ...]
 
+MOST_NODES = 100_000
+"""Nodes that a graph in a file may have."""
+
+LARGEST = 1 << 53
+"""Above every whole number in a file's graph; sizes stay exact as floats."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -109,6 +115,8 @@ def from_json(rows: Any) -> Graph:
     """
     if not isinstance(rows, list):
         raise UserError(f"the graph is a {type(rows).__name__}, not a list of nodes")
+    if len(rows) > MOST_NODES:
+        raise UserError(f"the graph has {len(rows):,} nodes; at most {MOST_NODES:,} are read")
     return Graph(tuple(_node_from_json(position, row) for position, row in enumerate(rows)))
 
 
@@ -127,7 +135,7 @@ def _node_from_json(position: int, row: Any) -> Node:
     for key, value in attrs.items():
         if _list_of(value, int):
             typed[key] = tuple(value)
-        elif isinstance(value, bool | int | float | str):
+        elif isinstance(value, bool | int | float | str) and _small(value):
             typed[key] = value
         else:
             raise UserError(f"graph node {name!r}: attribute {key!r} has the unsupported value {value!r:.80}")
@@ -136,4 +144,11 @@ def _node_from_json(position: int, row: Any) -> Node:
 
 
 def _list_of(value: Any, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
+    return isinstance(value, list) and all(
+        isinstance(item, kind) and not isinstance(item, bool) and _small(item) for item in value
+    )
+
+
+def _small(value: Any) -> bool:
+    """Whether a number, if it is one, is such as sizes are computed with."""
+    return not isinstance(value, int) or abs(value) < LARGEST

@@ -292,7 +292,7 @@ def inferred(node: Node, inputs: Shapes) -> Shape:
     """
     try:
         shape = OPS[node.op].shape(node, inputs)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, ArithmeticError, IndexError) as error:
         raise UserError(f"graph node {node.name!r} ({node.op}): {error}") from error
     if any(size < 1 for size in shape) or math.prod(shape) > LARGEST_ELEMENTS:
         raise UserError(f"graph node {node.name!r} ({node.op}): its result has the impossible shape {shape}")
@@ -323,7 +323,7 @@ def check(graph: Graph) -> None:
 def _tensors(node: Node) -> dict[str, Shape]:
     try:
         return OPS[node.op].tensors(node)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise UserError(f"graph node {node.name!r} ({node.op}): {error}") from error
 
 

@@ -6,7 +6,6 @@ Shipped ones lie in ``recipes/`` beside this file, one file a recipe. A key that
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.toml_file import parsed_toml, read_toml
 
 SHIPPED = Path(__file__).parent / "recipes"
 
@@ -215,10 +215,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         UserError: on an unknown recipe or key, or a value out of range, naming the file or override and the way out.
     """
     path = _find(str(name_or_path))
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"recipe {path}: {error.strerror if isinstance(error, OSError) else error}") from error
+    data = read_toml(path)
     recipe = _validated(data, f"recipe {path}")
     for override in overrides:
         _apply(data, override)
@@ -244,8 +241,8 @@ def _apply(data: dict[str, Any], override: str) -> None:
     if not equals or not all(parts) or "\n" in text:
         raise UserError(f"override {override!r} is not of the form section.key=value", hint="Such as loss.alpha=0.5.")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parsed_toml(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
         value = text.strip()
     *path, last = parts
     for part in path:
@@ -271,7 +268,7 @@ def _told(where: str, loc: tuple[str, ...], error: Any) -> UserError:
         settings = [name for name in known if name.startswith(f"{loc[0]}.")] or list(Recipe.model_fields)
         return UserError(f"{where}: unknown setting {key!r}", hint=f"{near}Settings here: {', '.join(settings)}.")
     wanted = error["msg"].removeprefix("Input should be ")
-    return UserError(f"{where}: {'.'.join(loc[:2])} must be {wanted}, not {error['input']!r}")
+    return UserError(f"{where}: {'.'.join(loc[:2])} must be {wanted}, not {error['input']!r:.80}")
 
 
 def _keys() -> list[str]:

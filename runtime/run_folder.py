@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from idsnn_convert.runtime.bounds import check_header, parsed_json
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.files import cannot_write, replacing, sync_folder, tidy, write_text
 from idsnn_convert.runtime.recipe import Recipe
@@ -146,9 +147,10 @@ class RunFolder:
         """
         hint = "Start the run anew in another folder."
         try:
+            check_header(self.state)
             with safe_open(self.state, framework="pt") as file:
                 text = (file.metadata() or {})[STATE_KEY]
-                facts = dict(json.loads(text))
+                facts = dict(parsed_json(text))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
             raise UserError(f"{self.state} cannot be read: {error}", hint=hint) from error

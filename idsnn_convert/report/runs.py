@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from idsnn_convert.report.chart import Level
 from idsnn_convert.report.probed import Probed, read_probed
 from idsnn_convert.runtime.ann_file import is_ann_file, read_ann
+from idsnn_convert.runtime.bounds import parsed_json
 from idsnn_convert.runtime.checkpoint import is_checkpoint, read
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.run_folder import RunFolder
+from idsnn_convert.runtime.toml_file import read_toml
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -126,9 +126,10 @@ def _origin(last: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _epochs(path: Path) -> list[Epoch]:
     """The finished lines: one that is being written has no end yet."""
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines(), 1):
+    lines = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")[0].splitlines()
+    for number, line in enumerate(lines, 1):
         try:
-            found.append(Epoch.model_validate(json.loads(line)))
+            found.append(Epoch.model_validate(parsed_json(line)))
         except ValidationError as error:
             wrong = error.errors()[0]
             told = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
@@ -139,12 +140,9 @@ def _epochs(path: Path) -> list[Epoch]:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    try:
-        sections = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    sections = read_toml(path)
     found: dict[str, Any] = {}
     for section, value in sections.items():
         found |= {f"{section}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {section: value}

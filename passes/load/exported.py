@@ -9,7 +9,6 @@ held against what a plain network needs, before torch sees it.
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import zipfile
@@ -27,6 +26,7 @@ from idsnn_convert.passes.load.traced import at, traced_teacher
 from idsnn_convert.passes.load.types import Request
 from idsnn_convert.passes.trace import canonical
 from idsnn_convert.passes.types import Teacher
+from idsnn_convert.runtime.bounds import parsed_json
 from idsnn_convert.runtime.errors import UserError
 
 RECORDS = re.compile(
@@ -129,7 +129,7 @@ def _check(archive: zipfile.ZipFile) -> str:
         if record.endswith(".pt"):
             _check_pickle(record, archive.read(name))
         elif record.endswith(".json"):
-            _check_json(record, json.loads(archive.read(name)))
+            _check_json(record, parsed_json(archive.read(name)))
         if record.startswith("models/"):
             programs.append(record.removeprefix("models/").removesuffix(".json"))
     if len(programs) != 1:

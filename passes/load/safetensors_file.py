@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from idsnn_convert.runtime.bounds import check_header
 from idsnn_convert.runtime.checkpoint import is_checkpoint
 from idsnn_convert.runtime.errors import UserError
 
@@ -23,9 +24,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             hint="idsnn inspect shows what it holds; idsnn train goes on.",
         )
     try:
+        check_header(path)
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
             f"{path} is no sound safetensors file: {error}",
             hint="Download or copy it again, and compare its size with the original's.",

@@ -17,8 +17,8 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from idsnn_convert.passes.load.forms import LEGACY_MAGIC
 from idsnn_convert.passes.load.records import check_records, damaged, opened
-from idsnn_convert.passes.load.steps import check_steps
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.steps import check_steps
 
 LEGACY_PICKLES = 5
 """In a file from before torch 1.6: a magic number, the protocol, the system, the object, the storages' keys."""

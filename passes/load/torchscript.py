@@ -22,7 +22,6 @@ import torch
 from idsnn_convert.passes.aten import ATEN
 from idsnn_convert.passes.equal import Reference, program_reference
 from idsnn_convert.passes.load.records import check_records, opened, repacked
-from idsnn_convert.passes.load.steps import check_steps
 from idsnn_convert.passes.load.traced import at, image_shape, traced_teacher
 from idsnn_convert.passes.load.trial import tried
 from idsnn_convert.passes.load.types import Request
@@ -30,6 +29,7 @@ from idsnn_convert.passes.trace import canonical
 from idsnn_convert.passes.types import Canonical, Teacher
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Shape
+from idsnn_convert.runtime.steps import check_steps
 
 LARGEST_CODE = 16 << 20
 """Most bytes of an archive's code and descriptions, unpacked."""

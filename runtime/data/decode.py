@@ -16,6 +16,14 @@ from idsnn_convert.runtime.errors import UserError
 CROP_SHARE = 0.875
 """Of the shorter side, that the centre crop keeps: 224 of 256, as on ImageNet since Krizhevsky et al. 2012."""
 
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
+"""What files may be, whatever they are called. Pillow knows more; for some (EPS) it starts another program."""
+
+MOST_PIXELS = 64_000_000
+"""Pixels that an image may have before it is resized.
+
+ImageNet's largest has 61 million; a small file may declare any number."""
+
 GRAY, COLOUR = ("1", "L", "LA"), ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV", "La", "RGBa")
 """Pillow's modes of 8 bits a channel or less. An indexed image (P) is taken for a coloured one."""
 
@@ -83,8 +91,10 @@ def decode(raw: bytes, name: str, form: Form, frame: Tensor | None = None) -> np
         told = f"{name} has {picture.width}x{picture.height} pixels, the images looked at first {form.size}x{form.size}"
         raise UserError(told, hint=f"Say to what size all are to be resized: --image-size {form.size}.")
     try:
-        picture = _sized(picture.convert("L" if form.channels == 1 else "RGB"), form.size, frame)
+        picture = _sized(picture.convert("L" if form.channels == 1 else "RGB"), form.size, frame, name)
         pixels = np.asarray(picture, np.uint8)
+    except UserError:
+        raise
     except Exception as error:  # a damaged image can fail in a dozen ways
         raise _damaged(name, error) from error
     return pixels[None] if form.channels == 1 else pixels.transpose(2, 0, 1)
@@ -92,22 +102,28 @@ def decode(raw: bytes, name: str, form: Form, frame: Tensor | None = None) -> np
 
 def _opened(raw: bytes, name: str) -> Any:
     try:
-        picture = pillow().open(io.BytesIO(raw))
+        picture = pillow().open(io.BytesIO(raw), formats=FORMATS)
     except UserError:
         raise
     except Exception as error:
         raise _damaged(name, error) from error
+    _check_pixels(name, picture.width, picture.height)
     if picture.mode not in (*GRAY, *COLOUR):
         raise UserError(f"{name} stores its pixels as {picture.mode}; 8 bits a channel are read", hint="Convert it to 8 bits.")
     return picture
 
 
+def _check_pixels(name: str, width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise UserError(f"{name} has {width}x{height} pixels; at most {MOST_PIXELS:,} are read", hint="Make it smaller.")
+
+
 def _damaged(name: str, error: Exception) -> UserError:
-    reason = "it is no image that Pillow knows" if type(error).__name__ == "UnidentifiedImageError" else str(error)
+    reason = f"it is none of {', '.join(FORMATS)}" if type(error).__name__ == "UnidentifiedImageError" else str(error)
     return UserError(f"cannot read the image {name}: {reason}", hint="Is the file whole? Fetch it again, or remove it.")
 
 
-def _sized(picture: Any, size: int, frame: Tensor | None) -> Any:
+def _sized(picture: Any, size: int, frame: Tensor | None, name: str) -> Any:
     width, height = picture.size
     bilinear = pillow().Resampling.BILINEAR
     if frame is not None:
@@ -117,5 +133,6 @@ def _sized(picture: Any, size: int, frame: Tensor | None) -> Any:
         return picture
     scale = round(size / CROP_SHARE) / min(width, height)
     width, height = max(size, round(width * scale)), max(size, round(height * scale))
+    _check_pixels(f"{name}, its shorter side resized to {round(size / CROP_SHARE)},", width, height)
     left, top = (width - size) // 2, (height - size) // 2
     return picture.resize((width, height), bilinear).crop((left, top, left + size, top + size))

@@ -7,13 +7,13 @@ An image is stored as its file's bytes, alone or with its path. Encoded images s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from idsnn_convert.runtime.bounds import parsed_json
 from idsnn_convert.runtime.data.encoded import Encoded, read_split
 from idsnn_convert.runtime.data.types import Dataset, Reading
 from idsnn_convert.runtime.errors import UserError
@@ -23,6 +23,12 @@ PARTS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
 
 LABELS = ("label", "labels", "fine_label")
 """What the column of labels is called, where there is more than one of whole numbers."""
+
+MOST_ROWS_A_BYTE = 1
+"""A row holds an image, which is no less than a byte."""
+
+MOST_TIMES, SLACK = 2, 64 << 20
+"""What a file may unpack to: so many times its bytes, and so many bytes more."""
 
 
 def open_parquet(root: Path, reading: Reading) -> Dataset:
@@ -70,9 +76,44 @@ def _arrow() -> Any:
 def _table(file: Path, columns: list[str]) -> Any:
     arrow = _arrow()
     try:
-        return arrow.read_table(file, columns=columns, partitioning=None)
+        with arrow.ParquetFile(file) as opened:
+            _check_rows(file, opened.metadata)
+            return _gathered(file, opened, columns)
+    except UserError:
+        raise
     except Exception as error:  # a damaged file can fail in a dozen ways
         raise _damaged(file, error) from error
+
+
+def _check_rows(file: Path, metadata: Any) -> None:
+    """A row takes a bit at least where it repeats the one before, so few bytes may declare any number of them."""
+    size = file.stat().st_size
+    packed = sum(
+        group.column(k).total_uncompressed_size
+        for group in map(metadata.row_group, range(metadata.num_row_groups))
+        for k in range(group.num_columns)
+    )
+    if metadata.num_rows > MOST_ROWS_A_BYTE * size or packed > MOST_TIMES * size + SLACK:
+        raise UserError(
+            f"{file} declares {metadata.num_rows:,} rows of {packed:,} bytes, and has {size:,}",
+            hint="Images are compressed already.",
+        )
+
+
+def _gathered(file: Path, opened: Any, columns: list[str]) -> Any:
+    """The columns, read a few rows at a time: a value that is stored once may stand in every row."""
+    import pyarrow
+
+    size = file.stat().st_size
+    most, taken, batches = MOST_TIMES * size + SLACK, 0, []
+    for batch in opened.iter_batches(batch_size=max(1, min(4096, SLACK // size)), columns=columns):
+        taken += batch.nbytes
+        if taken > most:
+            raise UserError(
+                f"{file} unpacks to more than {most:,} bytes, and has {size:,}", hint="Images are compressed already."
+            )
+        batches.append(batch)
+    return pyarrow.Table.from_batches(batches, opened.schema_arrow.empty_table().select(columns).schema)
 
 
 def _damaged(file: Path, error: Exception) -> UserError:
@@ -111,7 +152,7 @@ def _holds_bytes(kind: Any) -> bool:
 def _class_names(file: Path) -> tuple[str, ...]:
     """The names that the Hub's own description in the file gives the labels; none if there is no such description."""
     try:
-        told = json.loads((_schema(file).metadata or {})[b"huggingface"])
+        told = parsed_json((_schema(file).metadata or {})[b"huggingface"])
         names = told["info"]["features"][_columns(file)[1]]["names"]
     except (KeyError, TypeError, ValueError):
         return ()

@@ -16,6 +16,7 @@ import numpy as np
 
 from idsnn_convert.runtime.data.files import contents
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.steps import check_steps
 
 
 def load(path: Path) -> Any:
@@ -27,6 +28,7 @@ def load(path: Path) -> Any:
     """
     raw = contents(path)
     try:
+        check_steps(str(path), raw)  # Python's reader makes a table as long as the largest place that is named
         return _plain(_Unpickler(raw, path).load())
     except UserError:
         raise
@@ -110,6 +112,10 @@ _ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
 
 def _plain(value: Any) -> Any:
     """``value`` with stand-ins replaced by what they stand for, one level deep: a batch is a flat dictionary."""
-    if isinstance(value, dict):
-        return {key.decode("latin1") if isinstance(key, bytes) else key: _plain(item) for key, item in value.items()}
+    found = value.items() if isinstance(value, dict) else ()
+    made = {key.decode("latin1") if isinstance(key, bytes) else key: _restored(item) for key, item in found}
+    return made if isinstance(value, dict) else _restored(value)
+
+
+def _restored(value: Any) -> Any:
     return value.value if isinstance(value, _Array) else value

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from random import Random
 
+from idsnn_convert.runtime.seal import KEY as SEAL
 from tests.fuzz.odd import NUMBERS, Bytes, bytes_changed, json_changed, text_of, value_changed
 
 CALLS = (
@@ -156,6 +157,9 @@ def safetensors_changed(rng: Random, data: bytes) -> bytes:
     kind = rng.random()
     if kind < 0.1:
         return bytes_changed(rng, data)
+    for key, text in head.get("__metadata__", {}).items():
+        if rng.random() < 0.9 and SEAL in text:  # else all that is told is that it is damaged
+            head["__metadata__"][key] = json.dumps({name: fact for name, fact in json.loads(text).items() if name != SEAL})
     if kind < 0.2:
         return struct.pack("<Q", rng.choice((0, 1, length - 1, length + 1, 100 << 20, 2**63, 2**64 - 1))) + data[8:]
     if kind < 0.65 and (notes := head.get("__metadata__")):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from idsnn_convert.runtime import described, graph
+from idsnn_convert.runtime import bounds, described, graph
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph
 from tests.graphs import random_tensors
@@ -43,6 +43,6 @@ def test_a_description_beyond_the_bound_is_not_parsed(
     tiny_graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     described.write(tmp_path / "net", "kind", tiny_graph, {"format_version": 7}, random_tensors(tiny_graph))
-    monkeypatch.setattr(described, "LARGEST", 10)
-    with pytest.raises(UserError, match=r"description is 96 bytes long; at most 10"):
+    monkeypatch.setattr(bounds, "LARGEST_JSON", 10)
+    with pytest.raises(UserError, match=r"description is no valid JSON \(it is 96 characters long; at most 10"):
         described.read(tmp_path / "net", "kind", "network", parse, ABSENT)

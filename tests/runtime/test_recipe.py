@@ -128,7 +128,7 @@ def test_a_wrong_key_in_a_file_names_the_file(tmp_path: Path) -> None:
 def test_a_file_that_is_no_toml(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("[optimizer\n")
-    with pytest.raises(UserError, match=r"mine\.toml: .*line 1"):
+    with pytest.raises(UserError, match=r"mine\.toml is no valid TOML: .*line 1"):
         load_recipe(path)
 
 

@@ -18,6 +18,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from idsnn_convert.passes.load.onnx.values import Known
+from idsnn_convert.passes.load.onnx.wire import check_wire
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.ops import LARGEST_ELEMENTS
 
@@ -80,9 +81,13 @@ def read_onnx(path: Path) -> OnnxFile:
 def _parsed(path: Path) -> onnx.ModelProto:
     if path.stat().st_size >= LARGEST_FILE:
         raise UserError("it is larger than the 2 GiB a protobuf may have", hint="Save its weights as external data.")
+    data = path.read_bytes()
     try:
+        check_wire(data)
         model = onnx.ModelProto()
-        model.ParseFromString(path.read_bytes())
+        model.ParseFromString(data)
+    except UserError:
+        raise
     except Exception as error:  # protobuf's DecodeError; onnx does not hand it on
         raise UserError("it is no ONNX model, or is cut short or damaged", hint=_DAMAGED) from error
     return model
@@ -144,13 +149,17 @@ class _Beside:
         return tuple(found)
 
     def _file(self, name: str, location: str) -> Path:
-        file = (self.folder / location).resolve()
+        try:
+            file = (self.folder / location).resolve()
+            there = file.is_file()
+        except (ValueError, OSError) as error:  # a name that no file can have
+            raise self._wrong(name, f"is kept in {location!r:.200}, which is no file's name") from error
         if not location or Path(location).is_absolute() or self.folder not in file.parents:
             raise UserError(
                 f"tensor {name!r} is kept in {location!r}, which is not in the folder of the file",
                 hint="Only files in the same folder are read. Put the data there, not as a link, and export with that name.",
             )
-        if not file.is_file():
+        if not there:
             raise UserError(
                 f"tensor {name!r} is kept in {location!r}, which is missing",
                 hint=f"Put the file that belongs to it into {self.folder}.",

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.export.about import KEY
+from idsnn_convert.runtime.export.nir.tree import check_tree
 from idsnn_convert.runtime.export.nir.write import DT, RESET
 from idsnn_convert.runtime.graph import Attr, Graph, Node, Shape
 from idsnn_convert.runtime.neurons import Neuron
@@ -55,8 +56,11 @@ def from_nir(path: Path) -> tuple[Graph, dict[str, Tensor], Mapping[str, Any]]:
         UserError: if the file is damaged, or a node has no canonical form, naming it.
     """
     try:
+        check_tree(path)
         found = nir.read(path)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, AssertionError, RuntimeError) as error:
+    except UserError as error:
+        raise UserError(f"{path}: {error.problem}", hint=error.hint) from error
+    except Exception as error:  # damaged bytes can raise nearly anything
         raise UserError(f"{path} is no readable NIR file: {error}", hint="Is the file complete?") from error
     if not isinstance(found, nir.NIRGraph):
         raise UserError(f"{path} holds a single {type(found).__name__}, no graph")
@@ -64,6 +68,10 @@ def from_nir(path: Path) -> tuple[Graph, dict[str, Tensor], Mapping[str, Any]]:
         return _graph(found)
     except UserError as error:
         raise UserError(f"{path}: {error.problem}", hint=error.hint) from error
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:  # a value of another kind
+        raise UserError(
+            f"{path}: a value in it is not such as NIR has ({error!r:.200})", hint="Is the file complete?"
+        ) from error
 
 
 def _graph(found: nir.NIRGraph) -> tuple[Graph, dict[str, Tensor], Mapping[str, Any]]:

@@ -63,11 +63,13 @@ def test_a_line_that_is_being_written_is_left_for_later() -> None:
         ("metrics.jsonl", '{"epoch": 1}\n', "line 1, is no epoch's record: lr: Field required"),
         ("metrics.jsonl", json.dumps(row(1, 101)) + "\n", "less than or equal to 100"),
         ("metrics.jsonl", json.dumps(row(1, lr=float("nan"))) + "\n", "lr: Input should be a finite number"),
-        ("recipe.toml", "[run", "recipe.toml cannot be read"),
+        ("recipe.toml", "[run", "recipe.toml is no valid TOML"),
+        ("metrics.jsonl", "[" * 50_000 + "\n", "line 1, is no JSON"),
+        ("metrics.jsonl", "\udcff\n", "line 1, is no JSON"),
     ],
 )
 def test_a_folder_that_is_no_sound_run(name: str, content: str | None, told: str) -> None:
     path = run(Path("a"), row(1)) / name
-    path.unlink() if content is None else path.write_text(content)
+    path.unlink() if content is None else path.write_text(content, errors="surrogateescape")
     with pytest.raises(UserError, match=told):
         read_runs([Path("a")])

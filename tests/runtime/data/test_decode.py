@@ -76,3 +76,22 @@ def test_without_pillow_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match=r'through Pillow\npip install "idsnn-convert\[data\]"'):
         decode(b"", "a", Form(3, 4))
+
+
+def test_a_file_that_another_program_would_have_to_read_is_none() -> None:
+    # Pillow would start Ghostscript, which runs the program that an EPS file is.
+    raw = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    with pytest.raises(UserError, match=r"cannot read the image here\.jpg: it is none of JPEG, PNG"):
+        decode(raw, "here.jpg", Form(3, 8))
+
+
+def test_an_image_that_declares_too_many_pixels_is_not_decoded() -> None:
+    raw = b"P5 9000 9000 255 "
+    with pytest.raises(UserError, match=r"here\.png has 9000x9000 pixels; at most 64,000,000 are read"):
+        measure(raw, "here.png")
+
+
+def test_a_line_of_pixels_is_not_resized_to_a_wall() -> None:
+    raw = encoded(np.zeros((1, 50_000, 1), np.uint8))
+    with pytest.raises(UserError, match=r"here\.png, its shorter side resized to 256, has 12800000x256 pixels"):
+        decode(raw, "here.png", Form(1, 224))

@@ -100,7 +100,7 @@ def test_what_is_no_such_data_is_refused(tmp_path: Path) -> None:
         ({"img": [b"x"], "label": [None]}, "cannot be told"),
         ({"img": [b"x"], "label": [-1]}, r"row 0 has label -1, outside 0 to"),
         ({"img": [{"bytes": None, "path": "a.png"}], "label": [0]}, "row 0 holds no image, but at most the path"),
-        ({"img": [b"x"], "label": [0]}, r"cannot read the image .*test\.parquet, row 0: it is no image"),
+        ({"img": [b"x"], "label": [0]}, r"cannot read the image .*test\.parquet, row 0: it is none of JPEG"),
     ],
 )
 def test_columns_that_tell_nothing_are_refused(tmp_path: Path, columns: dict[str, list[Any]], told: str) -> None:
@@ -126,4 +126,21 @@ def test_without_pyarrow_the_way_out_is_told(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match=r'through pyarrow\npip install "idsnn-convert\[data\]"'):
+        open_dataset(f"parquet:{tmp_path}")
+
+
+def test_one_image_that_stands_in_every_row_is_not_unpacked(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).bytes(200_000)
+    table = arrow.table({"img": [image] * 1000, "label": [0] * 1000})
+    parquet.write_table(table, tmp_path / "train.parquet", use_dictionary=True)
+    assert (tmp_path / "train.parquet").stat().st_size < 10 * len(image)
+    with pytest.raises(UserError, match=r"train.parquet unpacks to more than [\d,]+ bytes, and has [\d,]+"):
+        _ = open_dataset(f"parquet:{tmp_path}").train
+
+
+def test_rows_that_no_bytes_stand_for_are_not_listed(tmp_path: Path) -> None:
+    none = arrow.nulls(300_000, arrow.binary())
+    table = arrow.table({"img": none, "label": arrow.array(np.zeros(300_000, np.int64))})
+    parquet.write_table(table, tmp_path / "train.parquet")
+    with pytest.raises(UserError, match=r"declares 300,000 rows of [\d,]+ bytes, and has \d"):
         open_dataset(f"parquet:{tmp_path}")

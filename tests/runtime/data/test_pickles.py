@@ -99,3 +99,15 @@ def test_a_truncated_file_is_refused_with_its_size(tmp_path: Path, kept: int) ->
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*absent: No such file"):
         pickles.load(tmp_path / "absent")
+
+
+def test_a_memo_place_that_nothing_filled_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="batch names place 4,294,967,295 after 3 instructions"):
+        load(tmp_path, b"\x80\x02]r" + struct.pack("<I", 0xFFFFFFFF) + b".")
+
+
+def test_dicts_that_share_what_they_hold_are_not_followed(tmp_path: Path) -> None:
+    value: Any = {}
+    for _ in range(60):
+        value = {"a": value, "b": value}
+    assert set(load(tmp_path, pickle.dumps(value, 2))) == {"a", "b"}

@@ -196,3 +196,9 @@ def test_what_is_not_covered_as_a_whole_is_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(file, "LARGEST_FILE", 10)
     with pytest.raises(UserError, match="it is larger than the 2 GiB"):
         read_onnx(written(made(), tmp_path))
+
+
+@pytest.mark.parametrize("location", ["a\0b", "a" * 5000])
+def test_a_place_that_no_file_can_have_is_told(location: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="which is no file's name"):
+        read_onnx(written(outside(location), tmp_path))

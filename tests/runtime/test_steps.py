@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from idsnn_convert.passes.load import steps
-from idsnn_convert.passes.load.steps import check_steps
+from idsnn_convert.runtime import steps
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.steps import check_steps
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 4])
