@@ -25,12 +25,15 @@ from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.neurons import Neuron
 
+USUAL_TIME_STEPS = 4
+
 
 @dataclass(frozen=True)
 class Settings:
     """What a conversion may choose; recorded in the checkpoint.
 
     Attributes:
+        time_steps: None is the file's own where it holds a spiking network that says so, else :data:`USUAL_TIME_STEPS`.
         match: a key of :data:`idsnn_convert.passes.match.RULES`, or a file of pairs, ``FILE.toml``.
         scale: a key of :data:`idsnn_convert.passes.interpolate.SCALES`.
         shortcuts, head: see :func:`idsnn_convert.passes.weightmap.map_weights`; ``head`` may be ``auto``: ``copy`` where the
@@ -38,7 +41,7 @@ class Settings:
         seed: draws the tensors that stay fresh.
     """
 
-    time_steps: int = 4
+    time_steps: int | None = None
     encoder: str = "direct"
     neuron: Neuron = field(default_factory=Neuron)
     match: str = "relative"
@@ -75,7 +78,11 @@ def convert(teacher: Teacher, target: Target, settings: Settings, provenance: Ma
     if settings.head == "auto":
         settings = replace(settings, head="copy" if target.same else "fresh")
     plan, weights = _mapped(teacher, target, settings)
-    spiking = spike(target.graph, settings.neuron)
+    own = teacher.neurons if target.same else {}
+    if own and settings.neuron != Neuron():
+        problem = f"{teacher.path} holds neurons, which target same takes over as they are"
+        raise UserError(problem, hint="Leave out what they should be; idsnn train changes them by recipe (neuron.*).")
+    spiking = spike(target.graph, settings.neuron, own)
     tensors = _fill(weights, spiking, teacher, settings)
     checks = verify(target.graph, spiking, tensors, weights, teacher, settings.scale, corresponds=plan.rule != UNPAIRED)
     demand(checks)
@@ -84,7 +91,7 @@ def convert(teacher: Teacher, target: Target, settings: Settings, provenance: Ma
     checkpoint = Checkpoint(
         graph=spiking,
         tensors=tensors,
-        time_steps=settings.time_steps,
+        time_steps=settings.time_steps or teacher.time_steps or USUAL_TIME_STEPS,
         encoder=settings.encoder,
         normalisation=teacher.normalisation,
         mapping=told.mapping(),
@@ -117,7 +124,7 @@ def _check_settings(settings: Settings) -> None:
     for what, value, known in (("scale", settings.scale, SCALES), ("encoder", settings.encoder, ENCODERS)):
         if value not in known:
             raise UserError(f"unknown {what} {value!r}", hint=f"Known: {', '.join(known)}.")
-    if settings.time_steps < 1:
+    if settings.time_steps is not None and settings.time_steps < 1:
         raise UserError(f"time steps must be at least 1, not {settings.time_steps}")
     if settings.neuron.parameters():
         raise UserError("a conversion makes neurons of fixed numbers", hint="Let them learn by recipe: neuron.learn.")

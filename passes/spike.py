@@ -12,10 +12,13 @@ from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.neurons import Neuron
 
 
-def spike(graph: Graph, neuron: Neuron) -> Graph:
+def spike(graph: Graph, neuron: Neuron, given: Mapping[str, Neuron] | None = None) -> Graph:
     """``graph`` with a neuron in the place of each activation; a neuron has state, so no two sites share one.
 
     A site named after its function is renamed: ``layer1.0.relu1`` becomes ``layer1.0.lif1``.
+
+    Args:
+        given: name of a site -> the neuron it gets instead of ``neuron``, and under its own name.
 
     Raises:
         UserError: if the graph has no activation, since nothing would spike.
@@ -23,19 +26,23 @@ def spike(graph: Graph, neuron: Neuron) -> Graph:
     sites = graph.of("activation")
     if not sites:
         raise UserError("the network has no activation, so a conversion would make no neuron")
+    given = given or {}
     word = f"{neuron.kind}_" if keyword.iskeyword(neuron.kind) else neuron.kind  # no submodule may be called "if"
-    names = _names(graph, sites, word)
+    names = _names(graph, tuple(site for site in sites if site.name not in given), word)
+    names |= {site.name: site.name for site in sites if site.name in given}
     nodes = []
     for node in graph:
         inputs = tuple(names.get(name, name) for name in node.inputs)
         if node.name in names:
-            nodes.append(Node(names[node.name], "neuron", inputs, neuron.attrs(), node.shape, node.source))
+            nodes.append(
+                Node(names[node.name], "neuron", inputs, given.get(node.name, neuron).attrs(), node.shape, node.source)
+            )
         else:
             nodes.append(replace(node, inputs=inputs))
     return Graph(tuple(nodes))
 
 
-def _names(graph: Graph, sites: tuple[Node, ...], kind: str) -> Mapping[str, str]:
+def _names(graph: Graph, sites: tuple[Node, ...], kind: str) -> dict[str, str]:
     """Activation's name -> neuron's name, unique in the graph."""
     taken = graph.by_name.keys() - {node.name for node in sites}
     names = {}

@@ -12,6 +12,7 @@ from torch import Tensor
 from idsnn_convert.passes.equal import Reference
 from idsnn_convert.passes.resnet.spec import ResNetSpec
 from idsnn_convert.runtime.graph import Graph, Shape
+from idsnn_convert.runtime.neurons import Neuron
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Teacher:
         normalisation: ``{"name", "mean", "std"}`` of the images it was trained on, where the file says so.
         spec: what it was read as, where names and shapes had to tell; None where the file carries its own graph.
         reference: the teacher run without its graph, to hold that against it; None where there is no other way to run it.
+        neurons: name of an activation's node -> the neuron it is in the file, where the file holds a spiking network.
+        time_steps: T of such a network, where the file says so.
         evidence: what images said of all that, JSON-native, as :mod:`idsnn_convert.identify` writes it; empty without any.
     """
 
@@ -65,6 +68,8 @@ class Teacher:
     normalisation: Mapping[str, Any] | None = None
     spec: ResNetSpec | None = None
     reference: Reference | None = field(default=None, compare=False, repr=False)
+    neurons: Mapping[str, Neuron] = field(default_factory=dict)
+    time_steps: int | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -34,7 +34,9 @@ SECTIONS = {
 )
 @click.option("-o", "--output", metavar="FILE", type=options.PATH, help="Where to write.  [default: TEACHER-ARCH.safetensors]")
 @click.option("--force", is_flag=True, help="Replace a file that no conversion could bring back.")
-@click.option("-T", "--time-steps", type=click.IntRange(1), metavar="N", default=4, show_default=True, help="Time steps T.")
+@click.option(
+    "-T", "--time-steps", type=click.IntRange(1), metavar="N", help="Time steps T.  [default: a NIR file's own, else 4]"
+)
 @click.option(
     "--encoder", metavar="NAME", default="direct", show_default=True, help="From image to input over time: direct or poisson."
 )
@@ -87,7 +89,7 @@ def command(
     teacher: Path,
     target: str,
     output: Path | None,
-    time_steps: int,
+    time_steps: int | None,
     encoder: str,
     neuron: str,
     v_threshold: float,
@@ -111,10 +113,11 @@ def command(
     neuron in the place of every activation, and checks the result. The defaults are the published method's.
 
     Reads TEACHER: a state dict (torch.save, safetensors), a saved torchvision or timm model, a TorchScript, torch.export
-    or ONNX file, or timm:MODEL@FILE. No code from it runs. Writes one safetensors file, and the reports that are asked
-    for; on an error, nothing. Prints where every block came from, what stayed fresh and what was not used. Takes
-    seconds; needs no data, no GPU and no training. What a state dict does not say (strides, activations, pools) is
-    assumed and printed, or with --data told by the statistics in its batch norms: some seconds more.
+    or ONNX file, or timm:MODEL@FILE; or a NIR graph, whose neurons target same keeps. No code from it runs. Writes one
+    safetensors file, and the reports that are asked for; on an error, nothing. Prints where every block came from, what
+    stayed fresh and what was not used. Takes seconds; needs no data, no GPU and no training. What a state dict does not
+    say (strides, activations, pools) is assumed and printed, or with --data told by the statistics in its batch norms:
+    some seconds more.
     """
     from idsnn_convert.api import convert
     from idsnn_convert.passes.convert import Settings

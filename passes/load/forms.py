@@ -144,7 +144,7 @@ FORMS: dict[str, Form] = {
         lambda content: content.head[257:262] == b"ustar",
         way_out="Unpack it first; else save the weights anew.",
     ),
-    "HDF5": Form("an HDF5 file, such as Keras writes", _starts(b"\x89HDF\r\n"), way_out="Only PyTorch weights are read."),
+    "HDF5": Form("an HDF5 file", _starts(b"\x89HDF\r\n"), "nir_file:load_nir", "Of HDF5 files NIR graphs alone are read."),
     "NumPy": Form(
         "a NumPy array file",
         _starts(b"\x93NUMPY"),

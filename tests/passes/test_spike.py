@@ -10,6 +10,7 @@ from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.neurons import Neuron
 from idsnn_convert.runtime.ops import check, tensor_shapes
+from tests import graphs
 from tests.passes.made import network, spec
 
 
@@ -117,3 +118,12 @@ def test_neurons_without_leak_get_names_that_submodules_can_have() -> None:
     assert spiking.of("neuron")[0].name == "if_"
     assert spiking.of("neuron")[1].name == "layer1.0.if_1"
     check(spiking)
+
+
+def test_a_site_that_brings_its_neuron_keeps_it_and_its_name() -> None:
+    own = Neuron("if", 2.0, 1.0, "soft")
+    spiking = spike(graphs.ann(), Neuron(), {"act1": own})
+    assert spiking["act1"].attrs == own.attrs()
+    others = [node for node in spiking.of("neuron") if node.name != "act1"]
+    assert len(others) == len(graphs.ann().of("activation")) - 1
+    assert all(node.attrs == Neuron().attrs() for node in others)

@@ -41,6 +41,9 @@ def check_tree(path: Path) -> None:
     """
     left = 2 * path.stat().st_size + SLACK
     with h5py.File(path, "r") as file:
+        if "node" not in file:
+            told = "it is an HDF5 file, such as Keras writes, but no NIR graph"
+            raise UserError(told, hint="Of HDF5 files NIR graphs alone are read.")
         pending: list[tuple[Any, str, int]] = [(file, "", 0)]
         seen: set[Any] = {h5py.h5o.get_info(file.id).addr}
         while pending:
