@@ -6,6 +6,7 @@ behind; the next one that writes into the same folder removes it.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -23,6 +24,8 @@ from idsnn_convert.runtime.errors import UserError
 PREFIX, SUFFIX = ".idsnn-", ".part"
 PATIENCE = 1.0
 """Seconds to wait for a process that removes leftovers."""
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)
 """How a file system says that folders cannot be synced there, or not by this user."""
@@ -46,7 +49,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """The same for a folder of files: an empty one, which on a clean exit takes ``path``'s place with what is in it.
 
-    A folder that stood there is moved aside and then deleted: for a moment there is none.
+    A folder that stood there changes places with it at one moment, where the system can do that. Elsewhere it is moved aside
+    first: for a moment there is none.
 
     Raises:
         UserError: as :func:`replacing`.
@@ -56,17 +60,32 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         yield part
         for file in part.iterdir():
             publish(file, file)
-        old = part.parent.with_suffix(".old")  # not among the leftovers, should this be the end
-        if path.exists():
-            path.replace(old)
-        try:
-            part.replace(path)
-        except OSError:
-            if old.exists():
-                old.replace(path)
-            raise
+        if not (path.exists() and _exchanged(part, path)):
+            _put_in_place(part, path)
         sync_folder(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Whether two names changed places: Linux can do that on most of its file systems (renameat2)."""
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError):
+        return False
+    return bool(rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0)
+
+
+def _put_in_place(part: Path, path: Path) -> None:
+    """Moves what stands at ``path`` aside, and ``part`` there."""
+    old = part.parent.with_suffix(".old")  # not among the leftovers, should this be the end
+    if path.exists():
+        path.replace(old)
+    try:
+        part.replace(path)
+    except OSError:
+        if old.exists():
+            old.replace(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

@@ -51,6 +51,20 @@ UNFINISHED = re.compile("|".join(rf"\b{a}{b}\b" for a, b in (("TO", "DO"), ("FIX
 MACHINE_PATH = re.compile(r"""(?<![\w.])/(?:home|root|tmp|work|mnt|opt|Users)/""")
 
 
+WRITES = re.compile(r"""\.write_(?:text|bytes)\(|\bsave_file\(|\bopen\([^)]*["'][wax]b?\+?["']""")
+# All or nothing is what runtime/files.py is for. These write into the place it gives them, a scratch folder or a lock.
+WRITERS = {
+    "runtime/files.py",
+    "runtime/described.py",
+    "runtime/run_folder.py",
+    "runtime/data/download.py",
+    "runtime/data/publishers.py",
+    "runtime/data/unpack.py",
+    "runtime/export/spikingjelly/check.py",
+    "idsnn_convert/exporters.py",
+}
+
+
 def imported(source: str) -> Iterator[str]:
     """Dotted names a module imports, wherever in it; those of a relative import begin with a dot."""
     for node in ast.walk(ast.parse(source)):
@@ -101,6 +115,16 @@ def test_an_import_with_the_grain_passes(room: str, line: str) -> None:
 @pytest.mark.parametrize("name", SOURCES)
 def test_imports_go_one_way(name: str) -> None:
     assert against_the_grain(name.split("/")[0], SOURCES[name].read_text()) == []
+
+
+@pytest.mark.parametrize("line", ["place.write_text(x)", "place.open('wb')", 'open(place, "a+")', "save_file(tensors, place)"])
+def test_a_file_that_is_written_is_seen(line: str) -> None:
+    assert WRITES.search(line)
+    assert not WRITES.search("write_text(place, x)\nplace.open('rb')\nopen(place)")
+
+
+def test_files_are_written_all_or_nothing() -> None:
+    assert {name for name, path in SOURCES.items() if WRITES.search(path.read_text())} == WRITERS
 
 
 def test_every_library_that_is_imported_is_declared() -> None:

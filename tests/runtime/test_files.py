@@ -190,7 +190,10 @@ def test_it_is_on_disk_before_it_has_its_name_and_the_name_before_anyone_is_told
     assert synced == [((tmp_path / "a.txt").stat().st_ino, False), (tmp_path.stat().st_ino, True)]
 
 
-def test_a_folder_takes_the_old_ones_place_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_a_folder_takes_the_old_ones_place_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanged: bool) -> None:
+    if not exchanged:
+        monkeypatch.setattr(files, "_exchanged", lambda one, other: False)
     path, before = tmp_path / "a", os.umask(0o022)
     try:
         for content in ("old", "new"):
@@ -219,10 +222,22 @@ def test_a_failure_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.Mon
         return moved(self, target)
 
     monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(files, "_exchanged", lambda one, other: False)
     with pytest.raises(UserError, match="Input/output error"), replacing_folder(path):
         pass
     assert (path / "old").read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_is_there_at_every_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not files._exchanged(tmp_path, tmp_path):
+        pytest.skip("this file system cannot exchange two names")
+    (tmp_path / "a").mkdir()
+    monkeypatch.setattr(files, "_put_in_place", lambda part, path: pytest.fail("it was moved aside"))
+    with replacing_folder(tmp_path / "a") as part:
+        (part / "new").write_text("new")
+    assert [entry.name for entry in (tmp_path / "a").iterdir()] == ["new"]
+    assert not files._exchanged(tmp_path / "a", tmp_path / "absent")
 
 
 def test_a_folder_in_a_missing_one_is_told(tmp_path: Path) -> None:
