@@ -248,7 +248,7 @@ def train_file(
 
     Raises:
         UserError: if files, data and recipe do not go together.
-        Interrupted: on SIGINT or SIGTERM, when the run can be resumed.
+        Interrupted: on SIGINT, SIGTERM or SIGHUP, when the run can be resumed.
     """
     settings, path = load_recipe(recipe, overrides), Path(student)
     if settings.loss.asks_teacher and teacher is None:

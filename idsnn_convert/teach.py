@@ -49,7 +49,7 @@ def teach(
 
     Raises:
         UserError: if architecture, data and recipe do not go together.
-        Interrupted: on SIGINT or SIGTERM, when the run can be resumed.
+        Interrupted: on SIGINT, SIGTERM or SIGHUP, when the run can be resumed.
     """
     settings, dataset = load_recipe(recipe, overrides), open_dataset(data)
     _check_recipe(settings, recipe)

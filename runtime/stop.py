@@ -1,4 +1,4 @@
-"""Stopping on SIGINT (Ctrl-C) and SIGTERM at a place of the program's choosing, so that nothing is lost."""
+"""Stopping on SIGINT (Ctrl-C), SIGTERM and SIGHUP at a place of the program's choosing, so that nothing is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Interrupted(Exception):  # noqa: N818 - no error, as KeyboardInterrupt is 
     """A run stopped on a signal, after it wrote what it needs to be resumed.
 
     Attributes:
-        exit_code: 128 + the signal's number, as shells count: 130 for SIGINT, 143 for SIGTERM.
+        exit_code: 128 + the signal's number, as shells count: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP.
     """
 
     def __init__(self, signum: int) -> None:
@@ -35,7 +35,10 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._before = {signum: signal.signal(signum, self._receive) for signum in (signal.SIGINT, signal.SIGTERM)}
+            asked = [signal.SIGINT, signal.SIGTERM]
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: the run outlives its terminal
+                asked.append(signal.SIGHUP)
+            self._before = {signum: signal.signal(signum, self._receive) for signum in asked}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -142,7 +142,7 @@ def train(
     Raises:
         UserError: if the arguments do not go together, the folder is taken, the loss becomes NaN or infinite, or another
             process is lost; the last good state and checkpoints are kept then.
-        Interrupted: on SIGINT or SIGTERM, after the batch at hand is done and the run can be resumed.
+        Interrupted: on SIGINT, SIGTERM or SIGHUP, after the batch at hand is done and the run can be resumed.
     """
     teacher = _teacher(recipe, teacher)
     device = torch.device(device)

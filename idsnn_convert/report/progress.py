@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Self
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -19,9 +19,35 @@ NAMED = 4
 """So many dead or saturated layers are named."""
 
 
+class _Lasting:
+    """A stream whose reader may go away (a closed terminal, a broken pipe): what cannot be written is dropped.
+
+    Work of days does not end because nobody looks at it.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _stderr() -> Any:
+    return _Lasting(getattr(sys.stderr, "rich_proxied_file", sys.stderr))  # what a bar that runs has put itself in front of
+
+
 def tell(line: str) -> None:
     """A line for the person who waits."""
-    Console(file=sys.stderr, highlight=False).print(printable(line), markup=False, soft_wrap=True)
+    Console(file=_stderr(), highlight=False).print(printable(line), markup=False, soft_wrap=True)
 
 
 def progress_bar(*more: TextColumn) -> Progress:
@@ -34,7 +60,7 @@ def progress_bar(*more: TextColumn) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(file=sys.stderr)
+    console = Console(file=_stderr())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 

@@ -88,7 +88,7 @@ def run_study(
 
     Raises:
         UserError: if files, data and recipe do not go together, or the folder holds another study.
-        Interrupted: on SIGINT or SIGTERM; the same call goes on from there.
+        Interrupted: on SIGINT, SIGTERM or SIGHUP; the same call goes on from there.
     """
     if started_together():
         raise UserError("a study trains its runs one after the other in one process", hint="Start it without torchrun.")

@@ -24,7 +24,10 @@ def send(signum: int) -> None:
     os.kill(os.getpid(), signum)
 
 
-@pytest.mark.parametrize(("signum", "code", "name"), [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM")])
+@pytest.mark.parametrize(
+    ("signum", "code", "name"),
+    [(signal.SIGINT, 130, "SIGINT"), (signal.SIGTERM, 143, "SIGTERM"), (signal.SIGHUP, 129, "SIGHUP")],
+)
 def test_a_signal_waits_for_the_check(signum: int, code: int, name: str) -> None:
     with StopRequest() as stop:
         stop.check()
@@ -34,6 +37,16 @@ def test_a_signal_waits_for_the_check(signum: int, code: int, name: str) -> None
         with pytest.raises(Interrupted, match=f"stopped by {name}") as caught:
             stop.check()
     assert caught.value.exit_code == code
+
+
+def test_a_run_under_nohup_outlives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            send(signal.SIGHUP)
+            stop.check()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_at_once_where_asked() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 
 import pytest
@@ -88,3 +90,26 @@ def test_on_a_terminal_the_bar_gives_way_to_the_epochs_line(monkeypatch: pytest.
     assert line
     assert "epoch 3/5, testing" in before
     assert before.rstrip("\r").endswith("\x1b[2K")  # the bar was erased
+
+
+class Closed(Terminal):
+    """A terminal whose window was closed, or a pipe that nobody reads."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.error = OSError(number, os.strerror(number))
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+    def flush(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EPIPE, errno.ENOSPC])
+def test_work_does_not_end_because_nobody_looks_at_it(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(sys, "stderr", Closed(number))
+    with TrainingBar() as bar:
+        bar.batch(1, 2, 1, 4, 1.0)
+        bar.epoch(RECORD)
+    tell("stopped")
