@@ -21,6 +21,8 @@ Shape = tuple[int, ...]
 MOST_NODES = 100_000
 """Nodes that a graph in a file may have."""
 
+TO_THE_END = (1 << 63) - 1
+"""Where a slice stops that takes all the rest, as exported programs write it."""
 LARGEST = 1 << 53
 """Above every whole number in a file's graph; sizes stay exact as floats."""
 
@@ -151,4 +153,4 @@ def _list_of(value: Any, kind: type) -> bool:
 
 def _small(value: Any) -> bool:
     """Whether a number, if it is one, is such as sizes are computed with."""
-    return not isinstance(value, int) or abs(value) < LARGEST
+    return not isinstance(value, int) or abs(value) < LARGEST or value == TO_THE_END

@@ -46,3 +46,13 @@ def test_malformed_json_is_refused_by_place(rows: Any, told: str) -> None:
 def test_a_copy_without_sources_is_else_the_same(tiny_graph: Graph) -> None:
     placed = Graph(tuple(replace(node, source="net.py:1") for node in tiny_graph))
     assert placed.without_sources() == tiny_graph != placed
+
+
+def test_a_slice_to_the_end_is_read_and_no_other_number_of_that_size() -> None:
+    def read(stop: int) -> object:
+        cut = {"name": "cut", "op": "slice", "attrs": {"dim": 2, "start": 0, "stop": stop, "step": 2}}
+        return from_json([cut]).nodes[0].attr("stop")
+
+    assert read((1 << 63) - 1) == (1 << 63) - 1
+    with pytest.raises(UserError, match="'stop' has the unsupported value"):
+        read((1 << 63) - 2)
