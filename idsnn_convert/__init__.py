@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from idsnn_convert.front import (
+        Balancing,
         Settings,
         UserError,
         convert,
@@ -25,7 +26,19 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Settings", "UserError", "convert", "doctor", "energy", "evaluate", "export", "inspect", "load", "train"]
+__all__ = [
+    "Balancing",
+    "Settings",
+    "UserError",
+    "convert",
+    "doctor",
+    "energy",
+    "evaluate",
+    "export",
+    "inspect",
+    "load",
+    "train",
+]
 
 # In a checkout, passes/ and runtime/ stand beside this folder; installed, they stand inside it.
 _home = Path(__file__).resolve().parent

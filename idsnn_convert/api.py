@@ -8,17 +8,21 @@ A network that is in memory is a teacher too::
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import torch
 
 from idsnn_convert import __version__
+from idsnn_convert.balance import Balancing, Counting, balanced, check_balancing
 from idsnn_convert.cli import printable
 from idsnn_convert.identify import identified
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.convert import convert as run_passes
+from idsnn_convert.passes.folded import folded
 from idsnn_convert.passes.load import load_teacher, teacher_from_module
 from idsnn_convert.passes.load.timm_name import is_timm_name
 from idsnn_convert.passes.targets import Choices, target_for, target_label
@@ -28,7 +32,17 @@ from idsnn_convert.runtime.checkpoint import Checkpoint, is_checkpoint, read, sa
 from idsnn_convert.runtime.data import open_dataset
 from idsnn_convert.runtime.errors import UserError
 
-__all__ = ["Converted", "Settings", "convert", "converted", "load_teacher", "open_file", "teacher_from_module", "weights_file"]
+__all__ = [
+    "Balancing",
+    "Converted",
+    "Settings",
+    "convert",
+    "converted",
+    "load_teacher",
+    "open_file",
+    "teacher_from_module",
+    "weights_file",
+]
 
 
 class Converted(NamedTuple):
@@ -71,7 +85,10 @@ def convert(
     arch: str | None = None,
     input_size: int | None = None,
     data: str | None = None,
+    balance: Balancing | None = None,
     force: bool = False,
+    counting: Counting | None = None,
+    told: Callable[[str], None] = lambda line: None,
 ) -> Converted:
     """Converts the teacher in a file into a spiking checkpoint and writes it.
 
@@ -88,23 +105,34 @@ def convert(
         arch, input_size: what the teacher is, where its file cannot tell.
         data: ``cifar10:DIR`` and the like: images by which to tell which network the teacher's tensors are those of, see
             :func:`idsnn_convert.identify.identified`. Without any the likeliest by names and shapes is taken.
+        balance: set each layer's threshold by the currents that images of ``data`` give it, see :mod:`idsnn_convert.balance`;
+            for target ``same``. Batch norms are folded first; T is that of the calibration unless ``settings`` say one.
+        counting, told: show how far that is, and what was decided.
         force: replace ``output`` even if it is something else than an untrained conversion.
 
     Raises:
         UserError: on any file, name or setting that cannot be used; nothing is written then.
     """
+    if balance is not None:
+        check_balancing(balance, target, data)
     label = target_label(target)
     path = weights_file(teacher)
     place = Path(f"{path.stem}-{label}.safetensors") if output is None else Path(output)
     _check_place(place, path, force)
     dataset = None if data is None else open_dataset(data)
     loaded = load_teacher(teacher, arch=arch, input_size=input_size)
-    if dataset is not None:
+    if dataset is not None and (balance is None or loaded.assumptions):
         loaded, _ = identified(loaded, dataset)
     choices: Choices = {"stem": stem, "downsample": downsample, "width": width, "block": block}
     chosen = settings or Settings()
-    command = command_of(teacher, target, chosen, {**choices, "arch": arch, "input_size": input_size, "data": data})
+    given = {**choices, "arch": arch, "input_size": input_size, "data": data}
+    command = command_of(teacher, target, chosen, given, balance)
+    if balance is not None:
+        loaded, chosen = folded(loaded), replace(chosen, time_steps=chosen.time_steps or balance.steps)
     checkpoint = converted(loaded, target, chosen, command, **choices)
+    if balance is not None and dataset is not None:
+        shown: dict[str, Any] = {} if counting is None else {"counting": counting}
+        checkpoint = balanced(checkpoint, loaded, dataset, balance, seed=chosen.seed, told=told, **shown)
     save(place, checkpoint)
     return Converted(place, checkpoint)
 

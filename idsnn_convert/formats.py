@@ -10,7 +10,7 @@ import torch
 
 from idsnn_convert.api import open_file
 from idsnn_convert.exporters import FORMATS, Batches, Format, Options, Source, prepared
-from idsnn_convert.learn import decide_normalisation
+from idsnn_convert.normalised import decide_normalisation
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.printed import Printed
 from idsnn_convert.runtime.checkpoint import Checkpoint

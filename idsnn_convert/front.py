@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from idsnn_convert.api import convert, open_file
+from idsnn_convert.api import Balancing, convert, open_file
 from idsnn_convert.examine import examine as doctor
 from idsnn_convert.formats import export
-from idsnn_convert.learn import Normalised, evaluate_file
+from idsnn_convert.learn import evaluate_file
 from idsnn_convert.learn import train_file as train
 from idsnn_convert.measure import measure_energy as energy
+from idsnn_convert.normalised import Normalised
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.printed import Printed
@@ -32,6 +33,7 @@ from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation
 
 __all__ = [
+    "Balancing",
     "Evaluated",
     "Inspected",
     "Settings",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,49 +13,33 @@ from torch import nn
 
 from idsnn_convert import __version__, runtime
 from idsnn_convert.api import open_file
+from idsnn_convert.devices import device_named
 from idsnn_convert.distil import Tutor, open_tutor, tap_pairs, tutor_network
-from idsnn_convert.identify import identified, remembered
+from idsnn_convert.identify import identified
+from idsnn_convert.normalised import Normalised, asked_normalisation, decide_normalisation, usual_normalisation
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.printed import Printed
 from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
-from idsnn_convert.runtime.data import Dataset, Split, open_dataset
-from idsnn_convert.runtime.data.batches import in_order
+from idsnn_convert.runtime.chunks import steps_at_once
+from idsnn_convert.runtime.data import Dataset, open_dataset
 from idsnn_convert.runtime.details import evaluate_in_detail
 from idsnn_convert.runtime.distributed import joined, own_device
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.evaluate import Evaluation, Progress, check_fits, evaluate
-from idsnn_convert.runtime.fingerprint import NormalisationFit, choose_normalisation
+from idsnn_convert.runtime.evaluate import BATCH, Evaluation, Progress, check_fits, evaluate
 from idsnn_convert.runtime.initialise import prepared
 from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.measures import THRESHOLDS
 from idsnn_convert.runtime.network import SpikingNetwork, build
 from idsnn_convert.runtime.neurons import parameter_shapes
-from idsnn_convert.runtime.normalisation import KNOWN, MEASURED, Normalisation, from_json, measured, parse
+from idsnn_convert.runtime.normalisation import Normalisation, from_json
 from idsnn_convert.runtime.recipe import Recipe, load_recipe
 from idsnn_convert.runtime.trainer import TrainResult, Watcher, train
 
 WORTH_COMPILING = 20_000
 """Images that must pass for compiled kernels to win back the seconds their compilation takes."""
 
-
-SHOWN = 3
-"""How many of the normalisations that were tried are told."""
-
-
-@dataclass(frozen=True)
-class Normalised:
-    """How images are normalised, and who said so; ``considered``: what was tried, best first, if the data was asked."""
-
-    normalisation: Normalisation
-    reason: str
-    considered: tuple[NormalisationFit, ...] = ()
-
-    def lines(self) -> Iterator[str]:
-        """For the person who waits."""
-        yield f"{self.normalisation.name} normalisation: {self.reason}"
-        if self.considered:
-            best = ", ".join(f"{fit.normalisation.name} {fit.fit:.2f}" for fit in self.considered[:SHOWN])
-            yield f"  off by: {best}; {len(self.considered)} were tried"
+LONG = 32
+"""Of more time steps only a few are run at a time, so that memory does not grow with them."""
 
 
 def evaluate_file(
@@ -109,8 +93,12 @@ def evaluate_file(
         told(line)
     network: nn.Module
     if isinstance(opened, Checkpoint):
-        images = len(split) * (time_steps or opened.time_steps)
-        network = runtime.network(opened, time_steps=time_steps, compiled=_compile(compiled, images, where, told))
+        steps = time_steps or opened.time_steps
+        if compiled is None and steps > LONG:
+            compiled = False  # the fused kernels take all steps at once
+        network = runtime.network(opened, time_steps=steps, compiled=_compile(compiled, len(split) * steps, where, told))
+        if steps > LONG and not compiled:
+            network.time_chunk = steps_at_once(network.graph, BATCH)
     else:
         network = build(opened.graph, opened.tensors)
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -121,23 +109,6 @@ def evaluate_file(
     asked = () if early_exit is None else (early_exit,)
     thresholds, names = sorted({*asked, *(THRESHOLDS if details else ())}), dataset.class_names
     return evaluate_in_detail(*given, thresholds=thresholds, class_names=names, **more), chosen
-
-
-def decide_normalisation(opened: Checkpoint | Teacher, dataset: Dataset, override: str | None) -> Normalised:
-    """The user's choice; else the file's; else what the first batch norm remembers; else the data set's usual one.
-
-    Raises:
-        UserError: if the override is unknown.
-    """
-    if override is not None:
-        return asked_normalisation(override, dataset)
-    if opened.normalisation is not None:
-        return Normalised(from_json(opened.normalisation), "as the file says")
-    choice = choose_normalisation(opened.graph, opened.tensors, remembered(dataset)[0])
-    if choice.best is not None and choice.clear:
-        return Normalised(choice.best.normalisation, "the first batch norm remembers it", choice.fits)
-    usual = usual_normalisation(dataset)
-    return Normalised(usual.normalisation, f"{usual.reason}; the network's first batch norm cannot tell", choice.fits)
 
 
 def read_by(
@@ -167,28 +138,6 @@ def read_by(
     doubt = "nearest to what the first batch norm remembers, but not beyond doubt; --normalisation overrides"
     reason = "the first batch norm remembers it" if choice.clear else doubt
     return teacher, Normalised(choice.best.normalisation, reason, choice.fits)
-
-
-def asked_normalisation(text: str, dataset: Dataset) -> Normalised:
-    """The user's choice: a name, numbers, or ``measured`` on the training images.
-
-    Raises:
-        UserError: if it is unknown.
-    """
-    return _measured(dataset.train, "training") if text == MEASURED else Normalised(parse(text), "as asked")
-
-
-def usual_normalisation(dataset: Dataset) -> Normalised:
-    """The data set's own; where nobody knows one, that of its training images, of its test images if there are no others."""
-    if dataset.name in KNOWN:
-        return Normalised(KNOWN[dataset.name], f"the usual one for {dataset.name}")
-    images, which = remembered(dataset)
-    return _measured(images, "training" if which == "train" else which)
-
-
-def _measured(images: Split, which: str) -> Normalised:
-    found = measured(batch.cpu() for batch in images.gather(in_order(images)))
-    return Normalised(found, f"over {len(images):,} {which} images")
 
 
 @dataclass(frozen=True, repr=False)
@@ -333,21 +282,6 @@ def _save(start: Checkpoint, trained: nn.Module, place: Path, record: dict[str, 
 def made_by() -> dict[str, str]:
     """Versions of what trains, for the record."""
     return {"idsnn-convert": __version__, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def device_named(name: str) -> torch.device:
-    """The device of this name; ``auto``: a GPU if there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"device {name!r} cannot be used: {reason}", hint="Leave --device out to take what is there."
-        ) from error
-    return device
 
 
 def _compile(asked: bool | None, images: int, device: torch.device, told: Callable[[str], None]) -> bool:

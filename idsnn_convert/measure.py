@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from idsnn_convert import runtime
-from idsnn_convert.learn import decide_normalisation, device_named
+from idsnn_convert.devices import device_named
+from idsnn_convert.normalised import decide_normalisation
 from idsnn_convert.printed import Printed
 from idsnn_convert.runtime.checkpoint import read
 from idsnn_convert.runtime.data import Dataset, open_dataset

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from idsnn_convert.balance import Balancing
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.load.timm_name import is_timm_name
+from idsnn_convert.runtime.neurons import usual_neuron
 
 _DEFAULTS = {
     "stem": "auto",
@@ -21,17 +23,30 @@ _DEFAULTS = {
     "data": None,
 }
 
+_NEURON = {
+    "v_threshold": "v_threshold",
+    "decay": "decay",
+    "reset": "reset",
+    "surrogate": "surrogate",
+    "surrogate_width": "width",
+}
+"""Option of a neuron -> attribute of :class:`idsnn_convert.runtime.neurons.Neuron`."""
 
-def command_of(teacher: str | Path, target: str, settings: Settings, choices: Mapping[str, Any]) -> str | None:
+
+def command_of(
+    teacher: str | Path, target: str, settings: Settings, choices: Mapping[str, Any], balance: Balancing | None = None
+) -> str | None:
     """``idsnn-convert resnet32.th --target resnet20 --seed 3``: what differs from the defaults, files without their folders.
 
     Args:
         choices: the other arguments of :func:`idsnn_convert.api.convert`, by name.
 
     Returns:
-        None where no command says it: a neuron of one's own can be asked for in Python alone.
+        None where no command says it: some neurons can be asked for in Python alone.
     """
-    if settings.neuron != Settings().neuron:
+    neuron, usual = settings.neuron, usual_neuron(settings.neuron.kind)
+    asked = {f"--{name.replace('_', '-')}": (getattr(neuron, key), getattr(usual, key)) for name, key in _NEURON.items()}
+    if replace(usual, **{key: getattr(neuron, key) for key in _NEURON.values()}) != neuron:
         return None
     chosen = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name != "neuron"}
     defaults = {**_DEFAULTS, **{name: getattr(Settings(), name) for name in chosen}}
@@ -39,6 +54,14 @@ def command_of(teacher: str | Path, target: str, settings: Settings, choices: Ma
     for name, value in {**chosen, **choices}.items():
         if value != defaults[name]:
             words += [f"--{name.replace('_', '-')}", _nearby(str(value), ":" if name == "data" else "")]
+    words += [] if neuron.kind == usual_neuron().kind else ["--neuron", neuron.kind]
+    for option, (number, ordinary) in asked.items():
+        words += [] if number == ordinary else [option, str(number)]
+    if balance is not None:
+        words += ["--balance", balance.rule]
+        for name in ("steps", "images", "curve", "normalisation"):
+            value = getattr(balance, name)
+            words += [] if value == getattr(Balancing(), name) else [f"--{name}", str(value)]
     return shlex.join(words)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from idsnn_convert import __version__
-from idsnn_convert.learn import Training, asked_normalisation, device_named, made_by, usual_normalisation
+from idsnn_convert.devices import device_named
+from idsnn_convert.learn import Training, made_by
+from idsnn_convert.normalised import asked_normalisation, usual_normalisation
 from idsnn_convert.passes.targets import plain_target
 from idsnn_convert.runtime.ann_file import AnnFile, save_ann
 from idsnn_convert.runtime.data import Dataset, open_dataset

@@ -24,6 +24,9 @@ from idsnn_convert.runtime.ops import inferred
 from idsnn_convert.runtime.randomness import own_randomness
 from idsnn_convert.runtime.readout import Readout
 
+BATCH = 250
+"""Images at a time."""
+
 Progress = Callable[[int, int], None]
 """Called with the images done and the images in all."""
 
@@ -60,7 +63,7 @@ def evaluate(
     normalisation: Normalisation,
     *,
     graph: Graph | None = None,
-    batch_size: int = 250,
+    batch_size: int = BATCH,
     progress: Progress | None = None,
     measures: Sequence[Measure] = (),
     seed: int = 0,

@@ -20,6 +20,12 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """The confidences that a table of early exits goes through."""
 
 
+def telling_steps(time_steps: int) -> tuple[int, ...]:
+    """Numbers of time steps to tell of: all up to 10, then about ten to a power of ten, and the last."""
+    spread = {round(10 ** (k / 10)) for k in range(10, 10 * len(str(time_steps)) + 1)}
+    return tuple(sorted({*range(1, 11), *spread, time_steps} & {*range(1, time_steps + 1)}))
+
+
 @dataclass(frozen=True)
 class Exit:
     """What early exit at one threshold gives: a network that stops as soon as it is confident enough, at T at the latest.

@@ -104,6 +104,11 @@ def checked(attrs: Mapping[str, Attr]) -> Neuron:
     return Neuron(str(attrs["kind"]), *numbers, *names, width, bool(flags[0]), bool(flags[1]), damping)
 
 
+def usual_neuron(kind: str = "lif") -> Neuron:
+    """The neuron of that kind where nothing else is asked for: an ``if`` neuron does not leak."""
+    return Neuron(kind, decay=1.0) if kind == "if" else Neuron(kind)
+
+
 def asked(kind: str, v_threshold: float, decay: float, reset: str, surrogate: str, width: float) -> Neuron:
     """The neuron of these fixed numbers.
 

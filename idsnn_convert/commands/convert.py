@@ -22,6 +22,7 @@ Examples:
 SECTIONS = {
     "What to make": ("target", "output", "reports", "force", "time_steps", "encoder", "block", "stem", "downsample", "width"),
     "What its neurons are": ("neuron", "v_threshold", "tau", "decay", "reset", "surrogate", "surrogate_width"),
+    "How its thresholds are balanced": ("balance", "steps", "images", "curve", "normalisation", "device"),
     "Where its weights come from": ("match", "scale", "shortcuts", "head", "seed"),
     "What the teacher is": (*options.TEACHER, "data"),
 }
@@ -35,7 +36,11 @@ SECTIONS = {
 @click.option("-o", "--output", metavar="FILE", type=options.PATH, help="Where to write.  [default: TEACHER-ARCH.safetensors]")
 @click.option("--force", is_flag=True, help="Replace a file that no conversion could bring back.")
 @click.option(
-    "-T", "--time-steps", type=click.IntRange(1), metavar="N", help="Time steps T.  [default: a NIR file's own, else 4]"
+    "-T",
+    "--time-steps",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Time steps T.  [default: a NIR file's own, with --balance those of --steps, else 4]",
 )
 @click.option(
     "--encoder", metavar="NAME", default="direct", show_default=True, help="From image to input over time: direct or poisson."
@@ -56,6 +61,26 @@ SECTIONS = {
     help="Its gradient: rectangle, triangle, arctan, ...",
 )
 @click.option("--surrogate-width", type=float, metavar="V", default=0.5, show_default=True, help="Half-width of the gradient.")
+@click.option(
+    "--balance",
+    metavar="RULE",
+    help="Of a target same with if neurons: each layer's threshold is the largest current that images of --data give it (max), "
+    "or a percentile of them (percentile:99.9).",
+)
+@click.option(
+    "--steps", type=click.IntRange(1), metavar="N", default=100, show_default=True, help="Time steps that images are shown for."
+)
+@click.option("--images", type=click.IntRange(1), metavar="N", default=256, show_default=True, help="Training images shown.")
+@click.option(
+    "--curve",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Also tell the accuracy after 1 to T steps, and without spikes, on the first N test images.",
+)
+@options.normalisation
+@options.device
 @click.option("--stem", metavar="KIND", default="auto", show_default=True, help="cifar (3x3), imagenet (7x7 and pool) or auto.")
 @click.option(
     "--downsample",
@@ -78,7 +103,7 @@ SECTIONS = {
 @click.option(
     "--head", metavar="RULE", default="auto", show_default=True, help="Classifier: fresh, copy, or auto: copy for target same."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws the tensors that stay fresh.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws what stays fresh, and images and spikes.")
 @options.arch
 @options.input_size
 @click.option("--data", metavar="SET:DIR", help=f"Images that tell what its file cannot: {options.DATA_HELP}")
@@ -103,6 +128,12 @@ def command(
     shortcuts: str,
     head: str,
     seed: int,
+    balance: str | None,
+    steps: int,
+    images: int,
+    curve: int,
+    normalisation: str | None,
+    device: str,
     reports: tuple[Path, ...],
     as_json: bool,
     **choices: Any,
@@ -118,11 +149,15 @@ def command(
     stayed fresh and what was not used. Takes seconds; needs no data, no GPU and no training. What a state dict does not
     say (strides, activations, pools) is assumed and printed, or with --data told by the statistics in its batch norms:
     some seconds more.
+
+    With --balance a network of ReLUs becomes one of integrate-and-fire neurons with the same weights, which needs images:
+    every layer takes a pass of N images over T steps through the layers before it, minutes on a CPU.
     """
-    from idsnn_convert.api import convert
+    from idsnn_convert.api import Balancing, convert
     from idsnn_convert.passes.convert import Settings
     from idsnn_convert.report.build import recorded
     from idsnn_convert.report.data import described
+    from idsnn_convert.report.progress import counting, tell
     from idsnn_convert.report.terminal import print_conversion
     from idsnn_convert.report.text import print_json
     from idsnn_convert.report.write import check_places, write_reports
@@ -139,7 +174,10 @@ def command(
         head=head,
         seed=seed,
     )
-    written, checkpoint = convert(teacher, target, output, settings=settings, **choices)
+    how = None if balance is None else Balancing(balance, steps, images, curve, normalisation, device)
+    written, checkpoint = convert(
+        teacher, target, output, settings=settings, balance=how, counting=counting, told=tell, **choices
+    )
     record = recorded(checkpoint, written)
     write_reports(record, reports)
     if as_json:
@@ -150,6 +188,8 @@ def command(
 
 def _decay(neuron: str, tau: float | None, decay: float | None) -> float:
     """The share of the potential that is kept from one step to the next."""
+    from idsnn_convert.runtime.neurons import usual_neuron
+
     if tau is not None and decay is not None:
         raise click.UsageError("--tau and --decay say the same; give one.")
     if tau is not None:
@@ -158,4 +198,4 @@ def _decay(neuron: str, tau: float | None, decay: float | None) -> float:
         return math.exp(-1 / tau)
     if decay is not None:
         return decay
-    return 1.0 if neuron == "if" else 0.25
+    return usual_neuron(neuron).decay

@@ -18,7 +18,7 @@ Examples:
 """
 
 SECTIONS = {
-    "What to measure": (*options.DATA, "limit", "time_steps", "early_exit", "details", "normalisation"),
+    "What to measure": (*options.DATA, "limit", "time_steps", "steps", "early_exit", "details", "normalisation"),
     "How to run": ("device", "compiled"),
     "What the teacher is": options.TEACHER,
 }
@@ -29,6 +29,11 @@ SECTIONS = {
 @options.data
 @options.normalisation
 @click.option("-T", "--time-steps", type=click.IntRange(1), metavar="N", help="Of a student.  [default: the checkpoint's]")
+@click.option(
+    "--steps",
+    metavar="N,N,...",
+    help="Tell the accuracy after these numbers of time steps; T is the largest.  [default: all, of a long simulation some]",
+)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N test images.")
 @click.option(
     "--early-exit",
@@ -42,11 +47,21 @@ SECTIONS = {
 @options.device
 @options.compiled
 @options.as_json
-def command(file: Path, data: str, early_exit: float | None, details: bool, as_json: bool, **choices: Any) -> None:
+def command(
+    file: Path,
+    data: str,
+    time_steps: int | None,
+    steps: str | None,
+    early_exit: float | None,
+    details: bool,
+    as_json: bool,
+    **choices: Any,
+) -> None:
     """Measure the accuracy of the student or teacher in FILE on the test images of a data set.
 
     A student's accuracy after 1, 2, ... T steps and with every early exit comes out of one pass over all T steps, for no
-    step depends on a later one. A layer that hardly fires is flagged dead, one that nearly always fires saturated.
+    step depends on a later one; beyond 32 steps they run a few at a time, so that memory does not grow with T. A layer that
+    hardly fires is flagged dead, one that nearly always fires saturated.
 
     A teacher's file does not say how its images were normalised, but its first batch norm remembers: the known
     normalisation whose images give the mean and variance stored there is taken. The best three are told on stderr.
@@ -63,16 +78,31 @@ def command(file: Path, data: str, early_exit: float | None, details: bool, as_j
     from idsnn_convert.runtime.allocator import keep_memory
     from idsnn_convert.runtime.details import DetailedEvaluation
 
+    wanted = () if steps is None else _steps(steps)
+    if wanted and time_steps is not None:
+        raise click.UsageError("--steps says T too: leave out -T.")
     keep_memory()
-    asked: dict[str, Any] = {"early_exit": early_exit, "details": details, **choices}
+    asked: dict[str, Any] = {"early_exit": early_exit, "details": details, "time_steps": max(wanted, default=time_steps)}
+    asked |= choices
     with counting("evaluating") as progress:
         found, chosen = evaluate_file(file, data, progress=progress, told=tell, **asked)
     detailed = found if isinstance(found, DetailedEvaluation) else None
     if as_json:
         print_json({**described_evaluation(found, chosen), **(described_details(detailed) if detailed else {})})
         return
-    print_evaluation(found, chosen.normalisation.name)
+    print_evaluation(found, chosen.normalisation.name, wanted)
     if detailed and early_exit is not None:
         print_exit(detailed, early_exit)
     if detailed and details:
         print_details(detailed)
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    """The numbers in ``1,2,10``, ascending."""
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        found = [0]
+    if found[0] < 1:
+        raise click.UsageError(f"--steps is a list of whole numbers from 1 on, such as 1,10,100, not {text!r}.")
+    return tuple(found)

@@ -54,6 +54,7 @@ def recorded(checkpoint: Checkpoint, path: Path | None = None) -> Record:
             "added": _added(checkpoint, {row["target"] for row in rows}),
             "activation_sites": mapping.get("activation_sites"),
             "neurons": _neurons(checkpoint),
+            "balance": mapping.get("balance"),
             "training": checkpoint.training,
         }
     )

@@ -36,12 +36,15 @@ class Level:
     y: float
 
 
-def chart(title: str, lines: Sequence[Line], across: str, levels: Sequence[Level] = (), keys: bool = False) -> Markup:
+def chart(
+    title: str, lines: Sequence[Line], across: str, levels: Sequence[Level] = (), keys: bool = False, powers: bool = False
+) -> Markup:
     """A figure with its title; ``across`` names the horizontal axis.
 
     Args:
         levels: drawn across the whole width.
         keys: tell what each line is; else their looks are those of a :func:`legend` elsewhere.
+        powers: each x is a power of 10, and told as the number it stands for.
     """
     xs = [x for line in lines for x, _ in line.points]
     ys = [*(y for line in lines for _, y in line.points), *(level.y for level in levels)]
@@ -65,13 +68,13 @@ def chart(title: str, lines: Sequence[Line], across: str, levels: Sequence[Level
             "svg",
             [_row(value, down(value)) for value in rows],
             [
-                tag("text", f"{x:g}", x=f"{right(x):.2f}%", y=HEIGHT - 16, text_anchor="middle")
+                tag("text", f"{_meant(x, powers):g}", x=f"{right(x):.2f}%", y=HEIGHT - 16, text_anchor="middle")
                 for x in ticks(first, last)
                 if first <= x <= last and float(x).is_integer()
             ],
             tag("text", across, x="50%", y=HEIGHT - 1, text_anchor="middle"),
             [_level(level, index, down(level.y)) for index, level in enumerate(levels)],
-            [_line(line, index, right, down) for index, line in enumerate(lines)],
+            [_line(line, index, right, down, powers) for index, line in enumerate(lines)],
             width="100%",
             height=HEIGHT,
             role="img",
@@ -93,14 +96,18 @@ def _level(level: Level, index: int, y: float) -> Markup:
     return tag("g", across, tag("text", f"{level.name} {level.y:.4g}", x=f"{x}%", y=f"{y - 4:.1f}", text_anchor=anchor))
 
 
-def _line(line: Line, index: int, right: Scale, down: Scale) -> Markup:
+def _meant(x: float, powers: bool) -> float:
+    return round(10**x, 6) if powers else x
+
+
+def _line(line: Line, index: int, right: Scale, down: Scale, powers: bool = False) -> Markup:
     path = "L".join(f"{right(x):.2f} {down(y):.1f}" for x, y in line.points)
     drawn = tag("path", d=f"M{path}", class_=look(index), vector_effect="non-scaling-stroke")
     plot = tag("svg", drawn, width="100%", height=HEIGHT, viewBox=f"0 0 100 {HEIGHT}", preserveAspectRatio="none")
     dots = [
         tag(
             "circle",
-            tag("title", f"{line.name}, {x:g}: {y:.4g}"),
+            tag("title", f"{line.name}, {_meant(x, powers):g}: {y:.4g}"),
             cx=f"{right(x):.2f}%",
             cy=f"{down(y):.1f}",
             r=1.5 if len(line.points) > MANY else 3,

@@ -10,7 +10,8 @@ from typing import Any
 
 from idsnn_convert.examine import Diagnosis
 from idsnn_convert.identify import described_ranking
-from idsnn_convert.learn import Normalised, Training
+from idsnn_convert.learn import Training
+from idsnn_convert.normalised import Normalised
 from idsnn_convert.passes.cautions import cautions
 from idsnn_convert.passes.mapping import stages
 from idsnn_convert.passes.match import blocks_if_any

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from idsnn_convert.report import summary
+from idsnn_convert.report.balanced import balance_section
 from idsnn_convert.report.figure import figure
 from idsnn_convert.report.markup import Markup, data, joined, tag
 from idsnn_convert.report.page import page, scrolled, section
@@ -32,6 +33,7 @@ def mapping_page(record: Record) -> str:
         tag("header", tag("h1", _arrow(summary.title(record))), _subtitle(record), _cautions(record)),
         _coverage(record),
         _network(record) if record.tensors else tag("p", "The student's file does not tell where its tensors came from."),
+        None if record.balance is None else balance_section(record.balance),
         _tensors(record),
         tag("div", _notes(record), _facts(record), class_="pair"),
         _repeat(record),

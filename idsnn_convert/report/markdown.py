@@ -48,6 +48,8 @@ def _lines(record: Record) -> Iterable[str]:
     if record.student:
         yield f"- Written as {code(record.student.name)}, sha256 {code(record.student.sha256)}"
     yield f"- Settings: {plain(summary.settings_told(record))}"
+    if record.balance is not None:
+        yield f"- Thresholds: {plain(summary.balance_told(record.balance))}"
     yield f"- Training: {plain(summary.training_told(record.training))}"
     yield from (f"- **Caution**: {plain(caution.reason)}. {plain(caution.advice)}" for caution in record.cautions)
     yield from _section("Blocks")
@@ -65,6 +67,16 @@ def _lines(record: Record) -> Iterable[str]:
         yield f"{plain(told)}:"
         yield ""
         yield from _table(("layers", "shape", "names"), [(str(count), shape, code(names)) for count, shape, names in rows])
+    if record.balance is not None:
+        yield from _section("Balanced thresholds")
+        found = [(code(row.neuron), f"{row.v_threshold:.6g}", f"{row.unit:.6g}") for row in record.balance.thresholds]
+        yield from _table(("neuron", "threshold", "unit"), found, numbers=2)
+        if (curve := record.balance.curve) is not None:
+            yield from _section("Accuracy against time steps")
+            yield f"Top-1 of {curve.images:,} test images; without spikes {curve.ann_top1:.2f} %."
+            yield ""
+            shares = [(str(step), f"{top1:.2f}") for step, top1 in zip(curve.steps, curve.top1, strict=True)]
+            yield from _table(("T", "top-1 %"), shares, numbers=2)
     if told_by_images := list(summary.evidence_told(teacher)):
         yield from _section("Told of the teacher by images")
         yield from (f"- {plain(told)}" for told in told_by_images)

@@ -7,8 +7,9 @@ from typing import Any
 
 from idsnn_convert.examine import Diagnosis
 from idsnn_convert.formats import Exported
-from idsnn_convert.learn import Normalised, Training
+from idsnn_convert.learn import Training
 from idsnn_convert.measure import Energy
+from idsnn_convert.normalised import Normalised
 from idsnn_convert.report.markup import Markup, joined, tag
 from idsnn_convert.report.page import tabled
 from idsnn_convert.report.summary import TIMES, dims

@@ -145,6 +145,43 @@ class Check(_Part):
     passed: bool
 
 
+class Threshold(_Part):
+    """A neuron layer's balanced threshold."""
+
+    neuron: str
+    v_threshold: float
+    unit: float
+    """What a spike stands for: activation = unit times rate."""
+
+
+class Curve(_Part):
+    """Top-1 in percent against the time steps, and of the network without spikes, on the first test images."""
+
+    images: Count
+    ann_top1: float
+    steps: list[Count]
+    top1: list[float]
+
+
+class Balance(_Part):
+    """How thresholds were balanced: on which images, presented how."""
+
+    rule: str
+    """``max``, or the percentile of a layer's currents that became its threshold."""
+    steps: Count
+    encoder: str
+    images: Count
+    """Training images, drawn by the seed."""
+    images_sha256: Digest
+    """Of their bytes."""
+    data: str
+    seed: int
+    thresholds: list[Threshold]
+    scaled: list[str]
+    """Biases that became constant currents."""
+    curve: Curve | None
+
+
 class Coverage(_Part):
     """How much of the student came from the teacher: in tensors, and in their values (parameters)."""
 
@@ -217,6 +254,8 @@ class Record(_Part):
     unused: list[Unused]
     activation_sites: Count | None
     neurons: list[Neuron]
+    balance: Balance | None = None
+    """Null where thresholds were not balanced."""
     training: dict[str, Any]
     """What it was trained with since; empty if it was not."""
 

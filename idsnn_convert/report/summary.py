@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from idsnn_convert.report.record import Neuron, Record, Teacher, Tensor
+from idsnn_convert.report.record import Balance, Curve, Neuron, Record, Teacher, Tensor
 
 FEW_NAMES = 3
 """Up to so many tensors are named one by one."""
@@ -116,6 +116,21 @@ def training_told(training: Mapping[str, Any]) -> str:
         f"{metrics['epoch']} epochs on {training['train_images']:,} images of {training['dataset']}, {how}; top-1 "
         f"{metrics['test_top1_percent']:.2f} % of {training['test_images']:,} test images, loss {metrics['test_loss']:.4f}"
     )
+
+
+def balance_told(balance: Balance) -> str:
+    """``max of the currents that 256 images of cifar10 give, direct encoding, 100 steps: thresholds 0.8 to 3.2``."""
+    values = [row.v_threshold for row in balance.thresholds]
+    images = f"{balance.images:,} training images of {balance.data}"
+    shown = f"{balance.rule} of the currents that {images} give, {balance.encoder} encoding, {balance.steps:,} steps"
+    return f"{shown}: thresholds {min(values):.3g} to {max(values):.3g}"
+
+
+def curve_told(curve: Curve) -> str:
+    """``71.6 % without spikes; T=1 10.0, T=10 55.2, T=100 71.0, of 500 test images``."""
+    wanted = {1, 10, 100, 1000, curve.steps[-1]}
+    told = [f"T={step} {top1:.2f}" for step, top1 in zip(curve.steps, curve.top1, strict=True) if step in wanted]
+    return f"{curve.ann_top1:.2f} % without spikes; {', '.join(told)}, of {curve.images:,} test images"
 
 
 def neuron_told(settings: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from idsnn_convert.report import summary
 from idsnn_convert.report.record import Record
 from idsnn_convert.report.text import console, heading, paragraph, reasons, safe, shown, table
 from idsnn_convert.runtime.evaluate import Evaluation
+from idsnn_convert.runtime.measures import telling_steps
 from idsnn_convert.runtime.trainer import TrainResult
 
 
@@ -45,6 +46,10 @@ def print_mapping(record: Record) -> None:
         paragraph(f"{caution.reason}. {caution.advice}", "  caution ")
     paragraph(summary.student_told(record), "student   ")
     paragraph(summary.settings_told(record), "settings  ")
+    if record.balance is not None:
+        paragraph(summary.balance_told(record.balance), "balanced  ")
+        if record.balance.curve is not None:
+            paragraph(summary.curve_told(record.balance.curve), "accuracy  ")
     out = console()
     out.print()
     out.print(_places(record))
@@ -110,14 +115,14 @@ def print_teacher(facts: Mapping[str, Any]) -> None:
     reasons("In the file, not used:", [(row["source"], row["reason"]) for row in facts["unread"]])
 
 
-def print_evaluation(found: Evaluation, normalisation: str) -> None:
-    """What ``idsnn evaluate`` measured."""
-    out = console()
+def print_evaluation(found: Evaluation, normalisation: str, steps: Sequence[int] = ()) -> None:
+    """What ``idsnn evaluate`` measured; ``steps``: the numbers of time steps to tell of, by default enough of them."""
+    out, steps = console(), steps or telling_steps(max(1, len(found.top1_per_step)))
     top5 = "" if found.top5 is None else f"top-5 {found.top5:.2f} %, "
     out.print(f"[bold]top-1 {found.top1:.2f} %[/], {top5}loss {found.loss:.4f}")
     for label, per_step in (("after fewer steps: ", found.top1_per_step), ("             top-5: ", found.top5_per_step)):
         if len(per_step) > 1:
-            paragraph(", ".join(f"T={t} {share:.2f}" for t, share in enumerate(per_step, 1)), label)
+            paragraph(", ".join(f"T={t} {per_step[t - 1]:.2f}" for t in steps), label)
     rate = f"{found.images_per_second:,.0f} images/s"
     paragraph(f"{found.images:,} images, {normalisation} normalisation, {found.seconds:.1f} s ({rate})")
 

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from idsnn_convert import learn
 from idsnn_convert.api import convert
 from idsnn_convert.identify import Identification
-from idsnn_convert.learn import Normalised, decide_normalisation, evaluate_file, read_by, train_file
+from idsnn_convert.learn import evaluate_file, read_by, train_file
+from idsnn_convert.normalised import Normalised
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.families.variants import graph_of, read_as
 from idsnn_convert.passes.load import load_teacher
@@ -24,18 +25,6 @@ from idsnn_convert.runtime.network import build
 from idsnn_convert.runtime.normalisation import KNOWN
 from idsnn_convert.runtime.readout import Readout
 from tests.idsnn_convert import files
-
-
-def test_who_decides_a_students_normalisation(tmp_path: Path) -> None:
-    """The user, else the checkpoint, else what the first batch norm remembers, else habit."""
-    dataset = open_dataset(files.data(tmp_path / "data"))
-    _, student = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
-    assert decide_normalisation(student, dataset, "half").normalisation == KNOWN["half"]
-    known = student.with_tensors(student.tensors, normalisation=KNOWN["none"].to_json())
-    assert decide_normalisation(known, dataset, None).normalisation == KNOWN["none"]
-    habit = decide_normalisation(student, dataset, None)
-    assert habit.normalisation == KNOWN["fashion-mnist"]
-    assert "usual" in habit.reason
 
 
 def test_who_decides_a_teachers_normalisation(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from idsnn_convert import repeat
-from idsnn_convert.api import convert
+from idsnn_convert.api import Balancing, convert
 from idsnn_convert.commands.convert import command
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.repeat import command_of
@@ -36,7 +36,28 @@ def test_what_differs_from_the_defaults(teacher: str, settings: Any, choices: An
 
 
 def test_a_neuron_that_no_command_asks_for() -> None:
-    assert command_of("net.th", "resnet8", Settings(neuron=Neuron(decay=0.5)), {}) is None
+    for neuron in (Neuron(damping=0.3), Neuron(learn_decay=True)):
+        assert command_of("net.th", "resnet8", Settings(neuron=neuron), {}) is None
+
+
+@pytest.mark.parametrize(
+    ("neuron", "told"),
+    [
+        (Neuron(decay=0.5), "--decay 0.5"),
+        (Neuron("if", decay=1.0), "--neuron if"),
+        (Neuron("if", 2.0, 1.0, "soft", "arctan", 0.25), "--neuron if --v-threshold 2.0 --reset soft --surrogate arctan "
+         "--surrogate-width 0.25"),
+    ],
+)  # fmt: skip
+def test_a_neuron_is_asked_for_by_what_it_differs_in(neuron: Neuron, told: str) -> None:
+    assert command_of("n.th", "resnet8", Settings(neuron=neuron), {}) == f"idsnn-convert n.th --target resnet8 {told}"
+
+
+def test_balancing_is_asked_for_too() -> None:
+    settings, choices = Settings(neuron=Neuron("if", decay=1.0)), {"data": "cifar10:my/c10"}
+    told = command_of("n.th", "same", settings, choices, Balancing("percentile:99", curve=50))
+    words = "--data cifar10:c10 --neuron if --balance percentile:99 --curve 50"
+    assert told == f"idsnn-convert n.th --target same {words}"
 
 
 def test_the_defaults_are_those_of_convert_and_each_is_an_option() -> None:

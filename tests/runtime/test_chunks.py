@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idsnn_convert.runtime.chunks import chunked
+from idsnn_convert.runtime.chunks import chunked, steps_at_once
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fold import fold
 from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.network import SpikingNetwork
-from idsnn_convert.runtime.neurons import Neuron
+from idsnn_convert.runtime.neurons import Neuron, SpikingNeuron
 from tests import graphs
 from tests.runtime import toy
 from tests.runtime.toy import At, Killed, assert_same_run, killed
@@ -211,3 +212,24 @@ def test_maps_for_comparison_are_the_same_means_over_time() -> None:
         made.zero_grad()
     assert len(found[None]) == 4
     assert all(torch.allclose(whole, part, atol=1e-5, rtol=1e-4) for whole, part in zip(found[None], found[2], strict=True))
+
+
+@pytest.mark.parametrize("encoder", ["direct", "poisson"])
+def test_a_stream_gives_the_same_logits_and_keeps_none(encoder: str) -> None:
+    made = network(NEURONS["soft"], norms=True, encoder=encoder).eval()
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        whole = made(IMAGES)
+    torch.manual_seed(0)
+    parts = list(made.stream(IMAGES, 2))
+    assert [len(part) for part in parts] == [2, 2, 1]
+    assert torch.equal(torch.cat(parts), whole)
+    assert made.time_steps == STEPS
+    assert all(module.start is None and not module.carries for module in made.modules() if isinstance(module, SpikingNeuron))
+
+
+def test_as_many_steps_at_a_time_as_the_largest_map_allows() -> None:
+    graph = graphs.spiking()
+    largest = max(math.prod(node.shape) for node in graph)
+    assert steps_at_once(graph, 3, 30 * largest + 1) == 10
+    assert steps_at_once(graph, 31, 30 * largest) == 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from idsnn_convert.runtime.measures import Confusions, EarlyExits
+from idsnn_convert.runtime.measures import Confusions, EarlyExits, telling_steps
 from idsnn_convert.runtime.readout import Readout
 
 
@@ -64,3 +64,13 @@ def test_confusion_counts_labels_by_row_and_answers_by_column() -> None:
     assert found.top1_per_class[1] == pytest.approx(100 / 3)
     assert found.top1_per_class[2:] == (None, None)
     assert found.worst(2) == [(0, 1, 2), (1, 0, 2)]
+
+
+def test_steps_worth_telling_are_all_the_first_then_ever_fewer_and_the_last() -> None:
+    assert telling_steps(4) == (1, 2, 3, 4)
+    assert telling_steps(14) == (*range(1, 11), 13, 14)
+    long = telling_steps(2500)
+    assert long[:10] == tuple(range(1, 11))
+    assert {100, 1000, 2500} <= set(long)
+    assert long[-1] == 2500
+    assert len(long) == 34

@@ -15,6 +15,7 @@ from idsnn_convert import runtime
 from idsnn_convert.runtime.checkpoint import read
 from tests.idsnn_convert import files
 from tests.idsnn_convert.files import TINY, assert_told, columns, done, run, unwrapped
+from tests.idsnn_convert.test_balance import network
 
 
 def held(path: Path) -> dict[str, Any]:
@@ -254,3 +255,28 @@ def test_reports_are_written_beside_the_student(teacher: Path) -> None:
 def test_a_report_that_cannot_be_written_is_refused_before_any_work(report: str, told: list[str]) -> None:
     assert_told(run("convert", "not-even-there.th", *TINY, "--report", report), *told)
     assert list(Path().iterdir()) == []
+
+
+def test_balanced_thresholds_are_told_recorded_and_made_again_by_the_recorded_command(tmp_path: Path, fashion: str) -> None:
+    ann = network(tmp_path / "ann.safetensors")
+    asked = ("--target", "same", "--neuron", "if", "--reset", "soft", "--balance", "percentile:99", "--data", fashion)
+    few = ("--steps", 30, "--images", 8, "--curve", 10)
+    result = done("convert", ann, *asked, *few, "-o", "a", "--report", "a.md", "--report", "a.html")
+    told = unwrapped(result.stdout)
+    assert "percentile:99 of the currents that 8 training images of fashion-mnist give, direct encoding, 30 steps" in told
+    assert "of 10 test images" in told
+    assert "half normalisation: as the file says" in result.stderr
+    student = read(Path("a"))
+    assert student.time_steps == 30  # those of the calibration unless others are asked for
+    assert "## Accuracy against time steps" in Path("a.md").read_text()
+    assert "without spikes" in Path("a.html").read_text()
+    again = student.provenance["command"].split()
+    done("convert", *[fashion if word.startswith("fashion-mnist:") else word for word in again[1:]], "-o", "b")
+    assert Path("a").read_bytes() == Path("b").read_bytes()
+
+
+def test_balancing_is_refused_before_anything_is_written(tmp_path: Path, fashion: str) -> None:
+    ann, asked = network(tmp_path / "ann.safetensors"), ("--target", "same", "--balance", "max", "-o", "student")
+    assert_told(run("convert", ann, *asked), "there is no data set")
+    assert_told(run("convert", ann, *asked, "--data", fashion), "leaks or learns", "--neuron if")
+    assert not Path("student").exists()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from idsnn_convert.learn import LONG
 from tests.idsnn_convert import files
 from tests.idsnn_convert.files import assert_told, done, run
 
@@ -30,6 +31,22 @@ def test_a_student(student: Path, fashion: str) -> None:
     assert "fashion-mnist normalisation: the usual one for fashion-mnist" in result.stderr
     assert "off by: " in result.stderr
     assert "kernels: plain PyTorch" in result.stderr
+
+
+def test_only_the_steps_that_are_asked_for_are_told(student: Path, fashion: str) -> None:
+    result = done("evaluate", student, "--data", fashion, "--steps", "5,1,3", "--no-compile", "--limit", 4)
+    steps = next(line for line in result.stdout.splitlines() if line.startswith("after fewer steps: "))
+    assert [word for word in steps.split() if word.startswith("T=")] == ["T=1", "T=3", "T=5"]
+    for wrong in ("0,2", "2,x", ""):
+        assert_told(run("evaluate", student, "--data", fashion, "--steps", wrong), "a list of whole numbers from 1 on")
+    assert_told(run("evaluate", student, "--data", fashion, "--steps", "2", "-T", 3), "leave out -T")
+
+
+def test_a_long_simulation_runs_a_few_steps_at_a_time_to_the_same_answers(student: Path, fashion: str) -> None:
+    asked = ("evaluate", student, "--data", fashion, "--limit", 6, "--json")
+    long = json.loads(done(*asked, "-T", LONG + 2).stdout)
+    short = json.loads(done(*asked, "-T", LONG, "--no-compile").stdout)
+    assert long["top1_per_step"][:LONG] == short["top1_per_step"]
 
 
 def test_as_json(student: Path, fashion: str) -> None:

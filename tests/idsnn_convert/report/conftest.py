@@ -40,6 +40,14 @@ def hostile(record: Record) -> Record:
     for row in facts["neurons"]:
         row["name"] += HOSTILE
         row["source"] = row["teacher"] = HOSTILE
+    facts["balance"] = {
+        **dict.fromkeys(("rule", "encoder", "data"), HOSTILE),
+        **dict.fromkeys(("steps", "images", "seed"), 3),
+        "images_sha256": "0" * 64,
+        "thresholds": [{"neuron": HOSTILE, "v_threshold": 1.5, "unit": 2.0}],
+        "scaled": [HOSTILE],
+        "curve": {"images": 5, "ann_top1": 80.0, "steps": [1, 10, 25], "top1": [10.0, 60.0, 80.0]},
+    }
     facts["cautions"] = [dict.fromkeys(("reason", "node", "source", "advice"), HOSTILE)]
     facts["teacher"] |= {**dict.fromkeys(("file", "family", "arch", "form"), HOSTILE), "assumptions": [HOSTILE]}
     facts["student"]["name"] = facts["command"] = facts["target"] = HOSTILE

@@ -24,6 +24,12 @@ def test_points_lie_where_their_values_say() -> None:
     assert "<b> from 100 to 100" in str(next(figure.iter("svg")).get("aria-label"))
 
 
+def test_powers_of_ten_are_told_as_what_they_stand_for() -> None:
+    made = ElementTree.fromstring(chart("Top-1", [Line("a", [(0, 10.0), (1, 50.0), (2, 60.0)])], "T", powers=True))
+    assert [title.text for title in made.iter("title")] == ["a, 1: 10", "a, 10: 50", "a, 100: 60"]
+    assert {"1", "10", "100"} <= {text.text for text in made.iter("text")}
+
+
 def test_one_point_and_equal_values_can_be_drawn() -> None:
     assert len(list(drawn(Line("a", [(1, 0.0)])).iter("circle"))) == 1
     assert len(list(drawn(Line("a", [(1, 0.1), (2, 0.1)])).iter("circle"))) == 2

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from idsnn_convert.examine import Diagnosis, Problem
 from idsnn_convert.formats import Exported
-from idsnn_convert.learn import Normalised, Training
+from idsnn_convert.learn import Training
+from idsnn_convert.normalised import Normalised
 from idsnn_convert.report.notebook import diagnosis_html, evaluation_html, export_html, teacher_html, training_html
 from idsnn_convert.runtime.evaluate import Evaluation
 from idsnn_convert.runtime.export.types import Stage

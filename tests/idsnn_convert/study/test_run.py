@@ -56,7 +56,7 @@ class Trainer:
         (out / "metrics.jsonl").write_text((json.dumps(line) + "\n") * epochs)
 
     def evaluate(self, path: Path, data: Dataset, **options: Any) -> tuple[Evaluation, Any]:
-        from idsnn_convert.learn import Normalised
+        from idsnn_convert.normalised import Normalised
         from idsnn_convert.runtime.normalisation import KNOWN
 
         self.measured.append(path)
