@@ -8,7 +8,7 @@ A network that is in memory is a teacher too::
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from idsnn_convert.passes.convert import convert as run_passes
 from idsnn_convert.passes.folded import folded
 from idsnn_convert.passes.load import load_teacher, teacher_from_module
 from idsnn_convert.passes.load.timm_name import is_timm_name
+from idsnn_convert.passes.load.types import Trust
 from idsnn_convert.passes.targets import Choices, target_for, target_label
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.repeat import command_of
@@ -86,6 +87,8 @@ def convert(
     input_size: int | None = None,
     data: str | None = None,
     balance: Balancing | None = None,
+    allow_global: Sequence[str] = (),
+    unsafe_pickle: bool = False,
     force: bool = False,
     counting: Counting | None = None,
     told: Callable[[str], None] = lambda line: None,
@@ -108,6 +111,8 @@ def convert(
         balance: set each layer's threshold by the currents that images of ``data`` give it, see :mod:`idsnn_convert.balance`;
             for target ``same``. Batch norms are folded first; T is that of the calibration unless ``settings`` say one.
         counting, told: show how far that is, and what was decided.
+        allow_global: dotted names that the teacher's file may call; its owner vouches for them.
+        unsafe_pickle: it may call anything. Code in it runs then; the checkpoint's provenance tells so.
         force: replace ``output`` even if it is something else than an untrained conversion.
 
     Raises:
@@ -120,12 +125,14 @@ def convert(
     place = Path(f"{path.stem}-{label}.safetensors") if output is None else Path(output)
     _check_place(place, path, force)
     dataset = None if data is None else open_dataset(data)
-    loaded = load_teacher(teacher, arch=arch, input_size=input_size)
+    trust = Trust(tuple(allow_global), unsafe_pickle)
+    loaded = load_teacher(teacher, arch=arch, input_size=input_size, trust=trust)
     if dataset is not None and (balance is None or loaded.assumptions):
         loaded, _ = identified(loaded, dataset)
     choices: Choices = {"stem": stem, "downsample": downsample, "width": width, "block": block}
     chosen = settings or Settings()
     given = {**choices, "arch": arch, "input_size": input_size, "data": data}
+    given |= {"allow_global": trust.names, "unsafe_pickle": unsafe_pickle}
     command = command_of(teacher, target, chosen, given, balance)
     if balance is not None:
         loaded, chosen = folded(loaded), replace(chosen, time_steps=chosen.time_steps or balance.steps)
@@ -149,7 +156,9 @@ def converted(
         UserError: as :func:`convert`.
     """
     versions = {"idsnn-convert": __version__, "torch": torch.__version__}
-    provenance = {"converter": "idsnn-convert", "versions": versions, "command": command}
+    provenance: dict[str, Any] = {"converter": "idsnn-convert", "versions": versions, "command": command}
+    if teacher.trusted:
+        provenance["trusted"] = list(teacher.trusted)
     return run_passes(teacher, target_for(teacher, target, **choices), settings, provenance).checkpoint
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.passes.load.detect import detect
 from idsnn_convert.passes.load.timm_name import is_timm_name
+from idsnn_convert.passes.load.types import Trust
 from idsnn_convert.passes.resnet.archs import ARCHS, find_arch
 from idsnn_convert.passes.targets import SAME, target_label
 from idsnn_convert.passes.types import Teacher
@@ -82,6 +83,8 @@ def examine(
     data: str | None = None,
     arch: str | None = None,
     input_size: int | None = None,
+    allow_global: Sequence[str] = (),
+    unsafe_pickle: bool = False,
 ) -> Diagnosis:
     """Loads the teacher in a file and tries its conversion; writes nothing.
 
@@ -89,6 +92,7 @@ def examine(
         target: the network to try; by default the teacher's own structure, or :data:`TRIAL`.
         data: ``cifar10:DIR`` and the like, by which to tell the network that was trained, see :mod:`idsnn_convert.identify`.
         arch, input_size: what the teacher is, where its file cannot tell.
+        allow_global, unsafe_pickle: what the teacher's file may call, as in :func:`idsnn_convert.api.convert`.
 
     Raises:
         UserError: if the file is not there, the target or data set unknown, or the data not such as the teacher takes.
@@ -102,7 +106,8 @@ def examine(
         detect(Path(teacher))
     path, dataset = Path(teacher), None if data is None else open_dataset(data)
     try:
-        loaded = load_teacher(teacher, arch=arch, input_size=input_size)
+        trust = Trust(tuple(allow_global), unsafe_pickle)
+        loaded = load_teacher(teacher, arch=arch, input_size=input_size, trust=trust)
     except UserError as error:
         return Diagnosis(target or TRIAL, None, None, tuple(_problems(error)), path=path)
     found = None

@@ -21,6 +21,8 @@ _DEFAULTS = {
     "arch": None,
     "input_size": None,
     "data": None,
+    "allow_global": (),
+    "unsafe_pickle": False,
 }
 
 _NEURON = {
@@ -52,11 +54,16 @@ def command_of(
     defaults = {**_DEFAULTS, **{name: getattr(Settings(), name) for name in chosen}}
     words = ["idsnn-convert", _nearby(str(teacher), "@" if is_timm_name(teacher) else ""), "--target", _nearby(target)]
     for name, value in {**chosen, **choices}.items():
-        if value != defaults[name]:
-            words += [f"--{name.replace('_', '-')}", _nearby(str(value), ":" if name == "data" else "")]
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, tuple):
+            words += [word for each in value for word in (option, str(each))]
+        elif value is True:
+            words.append(option)
+        elif value != defaults[name]:
+            words += [option, _nearby(str(value), ":" if name == "data" else "")]
     words += [] if neuron.kind == usual_neuron().kind else ["--neuron", neuron.kind]
-    for option, (number, ordinary) in asked.items():
-        words += [] if number == ordinary else [option, str(number)]
+    for flag, (number, ordinary) in asked.items():
+        words += [] if number == ordinary else [flag, str(number)]
     if balance is not None:
         words += ["--balance", balance.rule]
         for name in ("steps", "images", "curve", "normalisation"):

@@ -31,7 +31,18 @@ class Caution:
 
 
 def doubts(teacher: Teacher) -> tuple[Caution, ...]:
-    """Where images were asked: that the teacher's batch norms do not agree with them."""
+    """That code from the teacher's file may have run; where images were asked, that its batch norms do not agree with them."""
+    return (*_trusted(teacher), *_disagreeing(teacher))
+
+
+def _trusted(teacher: Teacher) -> tuple[Caution, ...]:
+    if not teacher.trusted:
+        return ()
+    told = f"code that its file names was run when it was read, as allowed by {', '.join(teacher.trusted)}"
+    return (Caution(told, advice="Trust the student as far as that file."),)
+
+
+def _disagreeing(teacher: Teacher) -> tuple[Caution, ...]:
     if teacher.evidence.get("verdict") != "other":
         return ()
     wrong = next(row for row in teacher.evidence["batch_norms"] if not row["agrees"])

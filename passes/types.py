@@ -53,6 +53,7 @@ class Teacher:
         neurons: name of an activation's node -> the neuron it is in the file, where the file holds a spiking network.
         time_steps: T of such a network, where the file says so.
         evidence: what images said of all that, JSON-native, as :mod:`idsnn_convert.identify` writes it; empty without any.
+        trusted: options by which its owner let code from its file run; empty where none could.
     """
 
     path: str
@@ -71,6 +72,7 @@ class Teacher:
     neurons: Mapping[str, Neuron] = field(default_factory=dict)
     time_steps: int | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    trusted: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:

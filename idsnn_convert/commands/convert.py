@@ -25,6 +25,7 @@ SECTIONS = {
     "How its thresholds are balanced": ("balance", "steps", "images", "curve", "normalisation", "device"),
     "Where its weights come from": ("match", "scale", "shortcuts", "head", "seed"),
     "What the teacher is": (*options.TEACHER, "data"),
+    "What its file may run": options.TRUST,
 }
 
 
@@ -106,6 +107,7 @@ SECTIONS = {
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws what stays fresh, and images and spikes.")
 @options.arch
 @options.input_size
+@options.trust
 @click.option("--data", metavar="SET:DIR", help=f"Images that tell what its file cannot: {options.DATA_HELP}")
 @options.reports
 @options.as_json
@@ -144,8 +146,8 @@ def command(
     neuron in the place of every activation, and checks the result. The defaults are the published method's.
 
     Reads TEACHER: a state dict (torch.save, safetensors), a saved torchvision or timm model, a TorchScript, torch.export
-    or ONNX file, or timm:MODEL@FILE; or a NIR graph, whose neurons target same keeps. No code from it runs. Writes one
-    safetensors file, and the reports that are asked for; on an error, nothing. Prints where every block came from, what
+    or ONNX file, or timm:MODEL@FILE; or a NIR graph, whose neurons target same keeps. No code from it runs, unless you say
+    so. Writes one safetensors file, and the reports that are asked for; on an error, nothing. Prints where every block came from, what
     stayed fresh and what was not used. Takes seconds; needs no data, no GPU and no training. What a state dict does not
     say (strides, activations, pools) is assumed and printed, or with --data told by the statistics in its batch norms:
     some seconds more.

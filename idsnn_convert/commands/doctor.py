@@ -20,6 +20,7 @@ Examples:
 SECTIONS = {
     "What to look at": ("target", "data", "machine"),
     "What the teacher is": options.TEACHER,
+    "What its file may run": options.TRUST,
 }
 
 
@@ -30,6 +31,7 @@ SECTIONS = {
 @click.option("--machine", is_flag=True, help="Say what this machine has instead; needs no TEACHER.")
 @options.arch
 @options.input_size
+@options.trust
 @options.as_json
 def command(teacher: Path | None, target: str | None, data: str | None, machine: bool, as_json: bool, **choices: Any) -> None:
     """Say what keeps the network in TEACHER from converting: where it is, why, and what to do.
@@ -38,8 +40,8 @@ def command(teacher: Path | None, target: str | None, data: str | None, machine:
     real images: these say how the images were normalised, and the first that disagrees is where the network read from
     the file departs from the one that was trained.
 
-    Reads TEACHER, and runs no code from it; writes nothing; takes seconds, with --data half a minute. Exit code: 0 if
-    it converts, 1 if not, 2 if it could not be looked at.
+    Reads TEACHER, and runs no code from it unless you say so; writes nothing; takes seconds, with --data half a
+    minute. Exit code: 0 if it converts, 1 if not, 2 if it could not be looked at.
     """
     if machine:
         if teacher is not None:

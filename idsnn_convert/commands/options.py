@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from idsnn_convert.cli import printable
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
@@ -107,6 +109,36 @@ tensorboard = click.option(
 
 TEACHER = ("arch", "input_size")
 """The options that say what a teacher is."""
+
+_TRUST = (
+    click.option(
+        "--allow-global",
+        metavar="NAME",
+        multiple=True,
+        help="DANGER: import NAME (package.Class) and let a torch.save file call it. May be repeated.",
+    ),
+    click.option(
+        "--unsafe-pickle", is_flag=True, help="DANGER: run whatever code a torch.save file holds. Only for your own files."
+    ),
+)
+TRUST = ("allow_global", "unsafe_pickle")
+"""The options that :func:`trust` adds."""
+
+
+def trust(command: Decorated) -> Decorated:
+    """``--allow-global`` and ``--unsafe-pickle``, with a warning on stderr where one is given."""
+
+    @wraps(command)
+    def with_trust(*arguments: Any, allow_global: tuple[str, ...], unsafe_pickle: bool, **choices: Any) -> Any:
+        for name in allow_global:
+            click.echo(printable(f"WARNING: --allow-global: the file may call {name}, with your rights."), err=True)
+        if unsafe_pickle:
+            click.echo("WARNING: --unsafe-pickle: code in the file runs now, with your rights.", err=True)
+        return command(*arguments, allow_global=allow_global, unsafe_pickle=unsafe_pickle, **choices)
+
+    for option in reversed(_TRUST):
+        with_trust = option(with_trust)
+    return cast(Decorated, with_trust)
 
 
 def recipe(default: str, known: str) -> Callable[[Decorated], Decorated]:

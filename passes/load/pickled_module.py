@@ -45,23 +45,48 @@ def load_pickled(request: Request) -> Teacher:
     """
     path = request.path
     try:
-        names = sorted(set(foreign_globals(path)) - set(STAND_INS))
-        shells = Shells({name: find_class(name) for name in names})
-        content = read_checked(path, [(shell, name) for name, shell in shells.kinds.items()])
-        shells.fill()
-        module = _whole(content)
+        module = whole_of(read_with_shells(path))
         try:
             _check_plain(module)
         except (AttributeError, TypeError, RecursionError, RuntimeError) as error:  # what it holds may be of any kind
             raise _refused(f"it is not put together as modules are: {error}") from error
-        if isinstance(module, nn.DataParallel):
-            module = _wrapped(module)
-        shape, notes = image_shape(module.modules(), request.input_size)
-        return module_teacher(
-            module, shape, path=str(path), sha256=request.sha256, form="pickled module", arch=request.arch, notes=notes
-        )
+        return whole_teacher(module, request)
     except UserError as error:
         raise at(path, error) from error
+
+
+def read_with_shells(path: Path, allowed: Mapping[str, Any] | None = None) -> Any:
+    """The object in an archive; its modules of known libraries are restored without a call of their classes.
+
+    Args:
+        allowed: name -> what the file may call besides.
+
+    Raises:
+        UserError: as :func:`load_pickled`.
+    """
+    names = sorted(set(foreign_globals(path)) - set(STAND_INS) - set(allowed or ()))
+    shells = Shells({name: find_class(name) for name in names})
+    content = read_checked(path, [(made, name) for name, made in {**shells.kinds, **(allowed or {})}.items()])
+    shells.fill()
+    return content
+
+
+def whole_teacher(module: nn.Module, request: Request) -> Teacher:
+    """The teacher that a whole model is.
+
+    Raises:
+        UserError: if it is of no images, or fails to trace.
+    """
+    if isinstance(module, nn.DataParallel):
+        module = _wrapped(module)
+    shape, notes = image_shape(module.modules(), request.input_size)
+    facts: dict[str, Any] = {
+        "path": str(request.path),
+        "sha256": request.sha256,
+        "form": "pickled module",
+        "arch": request.arch,
+    }
+    return module_teacher(module, shape, notes=notes, **facts)
 
 
 def find_class(name: str) -> type[nn.Module]:
@@ -150,7 +175,7 @@ def _class_of(value: Any) -> Any:
     return getattr(value, "stands_for", value) if isinstance(value, type) else value
 
 
-def _whole(content: Any) -> nn.Module:
+def whole_of(content: Any) -> nn.Module:
     """The module itself, or the one in a training script's dict."""
     if isinstance(content, nn.Module):
         return content

@@ -40,7 +40,15 @@ def load_safetensors(request: Request) -> Teacher:
 
 
 def _read(read: Callable[[Path], Any], form: str, request: Request) -> Teacher:
-    content = read(request.path)
+    return state_teacher(read(request.path), form, request)
+
+
+def state_teacher(content: Any, form: str, request: Request) -> Teacher:
+    """The teacher whose tensors ``content`` holds.
+
+    Raises:
+        UserError: if it holds none, or those of no known ResNet.
+    """
     try:
         return _from_state(find_state(content), form, request)
     except UserError as error:

@@ -44,7 +44,7 @@ LIBRARIES = (
 """Where the classes of a whole model must come from for it to be read: what their dotted names begin with."""
 
 
-WHOLE = "Whole models are read if all their classes are torch's, torchvision's or timm's, and torch 1.6 or later saved them."
+WHOLE = "Whole models are read if all their classes are torch's, torchvision's or timm's, and torch 1.6 or later saved them. "
 
 
 class Skipped:
@@ -93,7 +93,7 @@ def check_archive(path: Path) -> None:
                 check_steps(f"{path}: its record {record.filename!r}", data)
 
 
-def read_legacy(path: Path) -> Any:
+def read_legacy(path: Path, classes: Sequence[type | tuple[Any, str]] = ()) -> Any:
     """The object in a torch.save file from before torch 1.6; never a whole model, whose form torch's safe reader lacks.
 
     Raises:
@@ -105,7 +105,7 @@ def read_legacy(path: Path) -> Any:
                 check_steps(str(path), file)
     except (ValueError, OSError, MemoryError, OverflowError) as error:
         raise damaged(path, error) from error
-    return read_checked(path)
+    return read_checked(path, classes)
 
 
 def _check_protocol(path: Path, start: bytes) -> None:
@@ -117,7 +117,7 @@ def _check_protocol(path: Path, start: bytes) -> None:
         )
 
 
-def read_checked(path: Path, classes: Sequence[type | tuple[type, str]] = ()) -> Any:
+def read_checked(path: Path, classes: Sequence[type | tuple[Any, str]] = ()) -> Any:
     """The object in a file that :func:`check_archive` has let pass; ``classes`` may stand in for others by name.
 
     No memory map: a record's size is compared with its tensor's only when the record is read.
@@ -196,10 +196,15 @@ def _as_archive(data: bytes) -> BinaryIO:
     return made
 
 
+def is_hostile(name: str) -> bool:
+    """Whether no checkpoint has a reason to ask for it, and who does may run commands."""
+    return name.partition(".")[0] in HOSTILE or name in _BUILT_IN_HOSTILE
+
+
 def _refused(path: Path, foreign: list[str]) -> UserError:
     culprits = [name for name in foreign if not name.startswith(LIBRARIES)] or foreign
     named = ", ".join(culprits[:8]) + (f" and {len(culprits) - 8} more" if len(culprits) > 8 else "")
-    if any(name.partition(".")[0] in HOSTILE or name in _BUILT_IN_HOSTILE for name in foreign):
+    if any(map(is_hostile, foreign)):
         return UserError(
             f"{path} asks Python for {named}: loading it the usual way could run commands. Nothing was executed",
             hint="Do not load this file with other programs either. Get the weights from a source you trust.",
@@ -210,5 +215,7 @@ def _refused(path: Path, foreign: list[str]) -> UserError:
     return UserError(
         f"{path} holds {'a whole model object' if whole else 'other Python objects than weights'}; "
         f"it asks Python for {named}. Nothing was executed",
-        hint=f"Save the weights alone where the file was made, if you trust it: {steps}" + (f". {WHOLE}" if whole else ""),
+        hint=f"Save the weights alone where the file was made, if you trust it: {steps}. {WHOLE if whole else ''}"
+        f"To let it run code here: {' '.join(f'--allow-global {name}' for name in culprits[:8])}; or, for all of it, "
+        "--unsafe-pickle.",
     )

@@ -113,5 +113,6 @@ def _encoded(found: Found, classes: int) -> Encoded:
 def _contents(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read the image {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # the annotations may list what no file is called
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"cannot read the image {path}: {reason}") from error

@@ -197,6 +197,6 @@ def array(tensor: onnx.TensorProto, name: str, beside: _Beside | None = None) ->
     else:
         held = len(getattr(tensor, helper.tensor_dtype_to_field(tensor.data_type)))
         needed = count
-    if held != needed:
+    if held != needed or tensor.HasField("segment"):
         raise UserError(f"tensor {name!r} of shape {shape} does not have the numbers that it needs", hint=_DAMAGED)
     return np.asarray(numpy_helper.to_array(tensor))

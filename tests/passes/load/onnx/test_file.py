@@ -202,3 +202,10 @@ def test_what_is_not_covered_as_a_whole_is_refused(tmp_path: Path, monkeypatch: 
 def test_a_place_that_no_file_can_have_is_told(location: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="which is no file's name"):
         read_onnx(written(outside(location), tmp_path))
+
+
+def test_a_tensor_in_pieces_is_refused(tmp_path: Path) -> None:
+    found = made()
+    found.graph.initializer[0].segment.begin = 1
+    with pytest.raises(UserError, match="does not have the numbers that it needs"):
+        read_onnx(written(found, tmp_path))
