@@ -145,12 +145,12 @@ def command(
     Recognises the network, pairs its blocks with the target's, loops its tensors to the target's sizes, puts a LIF
     neuron in the place of every activation, and checks the result. The defaults are the published method's.
 
-    Reads TEACHER: a state dict (torch.save, safetensors), a saved torchvision or timm model, a TorchScript, torch.export
-    or ONNX file, or timm:MODEL@FILE; or a NIR graph, whose neurons target same keeps. No code from it runs, unless you say
-    so. Writes one safetensors file, and the reports that are asked for; on an error, nothing. Prints where every block came from, what
-    stayed fresh and what was not used. Takes seconds; needs no data, no GPU and no training. What a state dict does not
-    say (strides, activations, pools) is assumed and printed, or with --data told by the statistics in its batch norms:
-    some seconds more.
+    Reads TEACHER: a state dict (torch.save, safetensors), a saved torchvision or timm model, a TorchScript,
+    torch.export or ONNX file, or timm:MODEL@FILE; or a NIR graph, whose neurons target same keeps. No code from it
+    runs, unless you say so. Writes one safetensors file, and the reports that are asked for; on an error, nothing.
+    Prints where every block came from, what stayed fresh and what was not used. Takes seconds; needs no data, no GPU
+    and no training. What a state dict does not say (strides, activations, pools) is assumed and printed, or with
+    --data told by the statistics in its batch norms: some seconds more.
 
     With --balance a network of ReLUs becomes one of integrate-and-fire neurons with the same weights, which needs images:
     every layer takes a pass of N images over T steps through the layers before it, minutes on a CPU.
