@@ -5,12 +5,13 @@
 For each trained student and each form (ONNX unrolled, scan and step; torch.export; NIR as we read it back): one layer at a
 time and end to end on 8 images, the answers for the first 1,000 test images beside the runtime's, the file's size, and
 the time for a batch of 32 images, one thread, forms and runtime in turns, 5 rounds; the ratio is the median of the
-rounds' own ratios. Writes ``benchmarks/results/exports.json``.
+rounds' own ratios. Writes ``benchmarks/results/exports.json``; students in it that are not named stay.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ import nir
 import torch
 from torch import Tensor
 
-from benchmarks.common import facts, interleaved, show, summary, write
+from benchmarks.common import RESULTS, facts, interleaved, show, summary, write
 from idsnn_convert import runtime
 from idsnn_convert.runtime.checkpoint import Checkpoint, read
 from idsnn_convert.runtime.data import open_dataset
@@ -50,7 +51,9 @@ def main() -> None:
     torch.set_num_threads(1)
     data, *given = sys.argv[1:]
     students = dict(argument.split("=", 1) for argument in given)
-    found: dict[str, Any] = {"settings": facts(images=IMAGES, batch=BATCH, rounds=ROUNDS, data=data.partition(":")[0])}
+    place = RESULTS / "exports.json"
+    found: dict[str, Any] = json.loads(place.read_text()) if place.exists() else {}
+    found["settings"] = facts(images=IMAGES, batch=BATCH, rounds=ROUNDS, data=data.partition(":")[0])
     found["settings"]["machine"] = "shared with other work while this ran"
     for name, place in students.items():
         print(name)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
         energy,
         evaluate,
         export,
+        from_pretrained,
         inspect,
         load,
+        save_pretrained,
         train,
     )
 
@@ -35,8 +37,10 @@ __all__ = [
     "energy",
     "evaluate",
     "export",
+    "from_pretrained",
     "inspect",
     "load",
+    "save_pretrained",
     "train",
 ]
 

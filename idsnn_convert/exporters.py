@@ -25,6 +25,7 @@ class Options:
     time_steps: int | None = None
     opset: int | None = None
     folded: bool | None = None
+    licence: str | None = None
 
 
 FLAGS = {"folded": "fold-bn", "time_steps": "time-steps"}
@@ -39,6 +40,7 @@ class Source:
         spiking: it came with neurons; a teacher stands in ``checkpoint`` with its canonical graph and one time step.
         drawn: (B, C, H, W): the first real images, or random ones where there are none.
         real: all real images with their labels, in batches; empty where no data was named.
+        data: name of the data set they are of; ``normalisation``: of theirs.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Source:
     spiking: bool
     drawn: Tensor
     real: Batches = field(default_factory=list)
+    data: str | None = None
+    normalisation: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,10 +171,23 @@ def _spikingjelly(source: Source, options: Options) -> Prepared:
     return Prepared(check.stages(written, given, source.drawn, source.real), write)
 
 
+def _folder(source: Source, options: Options) -> Prepared:
+    from idsnn_convert.pretrained import measured, stages, write_folder
+
+    _demand_student(source, "the folder is a spiking network's")
+    found = measured(source.checkpoint, source.real, source.normalisation) if source.real else None
+
+    def write(folder: Path) -> None:
+        write_folder(folder, source.checkpoint, licence=options.licence, measured=found, data=source.data)
+
+    return Prepared(stages(source.checkpoint, write, found), write)
+
+
 FORMATS: dict[str, Format] = {
     "onnx": Format(".onnx", _onnx, ("form", "time_steps", "opset", "folded")),
     "nir": Format(".nir", _nir),
     "pt2": Format(".pt2", _pt2, ("time_steps", "folded")),
     "spikingjelly": Format("-spikingjelly", _spikingjelly, ("folded",), ("network.py", "state_dict.pt")),
+    "folder": Format("-folder", _folder, ("licence",), ("README.md", "config.json", "mapping.json", "model.safetensors")),
 }
 """Name on the command line -> the format."""

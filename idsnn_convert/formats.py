@@ -84,11 +84,11 @@ def export(
     place = Path(f"{given.stem}{form.ending}") if output is None else Path(output)
     _check_place(place, given, force, form)
     opened = open_file(file, arch=arch, input_size=input_size)
-    batches = [] if data is None else _real(opened, data, limit, normalisation)
+    batches, images = ([], None) if data is None else _real(opened, data, limit, normalisation)
     checkpoint = opened if isinstance(opened, Checkpoint) else Checkpoint(opened.graph, opened.tensors, 1)
     shape = (DRAWN_IMAGES, *checkpoint.graph.input_shape)
     drawn = batches[0][0][:DRAWN_IMAGES] if batches else torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    source = Source(str(file), checkpoint, isinstance(opened, Checkpoint), drawn, batches)
+    source = Source(str(file), checkpoint, isinstance(opened, Checkpoint), drawn, batches, *(images or ()))
     ready = prepared(to, source, options or Options())
     stages = []
     for stage in ready.stages:
@@ -117,10 +117,12 @@ def _check_place(place: Path, given: Path, force: bool, form: Format) -> None:
         raise UserError(f"{place} holds {foreign[0]}, which no export wrote", hint="Give another folder with -o.")
 
 
-def _real(opened: Checkpoint | Teacher, data: str, limit: int | None, normalisation: str | None) -> Batches:
-    """Normalised test images and labels, in batches."""
+def _real(
+    opened: Checkpoint | Teacher, data: str, limit: int | None, normalisation: str | None
+) -> tuple[Batches, tuple[str, str]]:
+    """Normalised test images and labels, in batches; the names of the data set and of the normalisation."""
     dataset = open_dataset(data)
     split = dataset.test.first(limit)
     check_fits(opened.graph, split)
     chosen = decide_normalisation(opened, dataset, normalisation).normalisation
-    return list(test_batches(split, BATCH, normalisation=chosen))
+    return list(test_batches(split, BATCH, normalisation=chosen)), (dataset.name, chosen.name)

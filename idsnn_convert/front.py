@@ -24,6 +24,7 @@ from idsnn_convert.measure import measure_energy as energy
 from idsnn_convert.normalised import Normalised
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.types import Teacher
+from idsnn_convert.pretrained import save_pretrained
 from idsnn_convert.printed import Printed
 from idsnn_convert.runtime import load
 from idsnn_convert.runtime.checkpoint import Checkpoint
@@ -31,6 +32,7 @@ from idsnn_convert.runtime.data import Dataset
 from idsnn_convert.runtime.details import DetailedEvaluation
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import Evaluation
+from idsnn_convert.runtime.pretrained import from_pretrained
 
 __all__ = [
     "Balancing",
@@ -43,8 +45,10 @@ __all__ = [
     "energy",
     "evaluate",
     "export",
+    "from_pretrained",
     "inspect",
     "load",
+    "save_pretrained",
     "train",
 ]
 

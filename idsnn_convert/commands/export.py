@@ -16,11 +16,13 @@ Examples:
   idsnn export run/best.safetensors --to onnx --form step -o chip.onnx
   idsnn export run/best.safetensors --to nir
   idsnn export run/best.safetensors --to spikingjelly -o peer
+  idsnn export run/best.safetensors --to folder --licence mit \\
+      --data cifar10:DIR
 """
 
 SECTIONS = {
     "What to write": ("to", "output", "force"),
-    "How": ("form", "time_steps", "opset", "folded"),
+    "How": ("form", "time_steps", "opset", "folded", "licence"),
     "What to compare on": ("data", "limit", "normalisation"),
     "What the teacher is": options.TEACHER,
 }
@@ -28,13 +30,13 @@ SECTIONS = {
 
 @click.command("export", cls=Command, sections=SECTIONS, context_settings=SETTINGS, epilog=EXAMPLES)
 @click.argument("file", type=options.PATH)
-@click.option("--to", metavar="FORMAT", required=True, help="onnx, nir, pt2 (torch.export) or spikingjelly.")
+@click.option("--to", metavar="FORMAT", required=True, help="onnx, nir, pt2 (torch.export), spikingjelly or folder.")
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
     type=options.PATH,
-    help="Where to write; with spikingjelly a folder.  [default: FILE with its ending]",
+    help="Where to write; spikingjelly and folder: a folder.  [default: FILE with its ending]",
 )
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @click.option(
@@ -53,6 +55,7 @@ SECTIONS = {
     default=None,
     help="Batch norms into their convolutions.  [default: fold; spikingjelly: keep]",
 )
+@click.option("--licence", metavar="NAME", help="Of the weights, for the folder's model card: mit, cc-by-4.0, ...")
 @click.option("--data", metavar="SET:DIR", help=f"Compare on real test images too: {options.DATA_HELP}")
 @click.option("--limit", type=click.IntRange(1), metavar="N", default=1000, show_default=True, help="How many of them.")
 @options.normalisation
@@ -67,6 +70,7 @@ def command(
     time_steps: int | None,
     opset: int | None,
     folded: bool | None,
+    licence: str | None,
     as_json: bool,
     **choices: Any,
 ) -> None:
@@ -79,6 +83,9 @@ def command(
     onnx, pt2 and spikingjelly hold the network with its weights; nir is exact or refused with what it lacks. For
     SpikingJelly, a folder is written: network.py, which builds the network of SpikingJelly's layers, and its state dict.
 
+    folder is a folder as on the Hugging Face Hub: model.safetensors, config.json, mapping.json and a model card, in which
+    --data has accuracy and energy at every number of steps.
+
     Reads FILE and the data; writes one file or folder. Takes seconds; with 1,000 images and a spiking resnet20 half a
     minute.
     """
@@ -87,7 +94,7 @@ def command(
     from idsnn_convert.report.exports import described_export, print_export, print_stage
     from idsnn_convert.report.text import print_json
 
-    chosen = Options(form, time_steps, opset, folded)
+    chosen = Options(form, time_steps, opset, folded, licence)
     watch = (lambda stage: None) if as_json else print_stage
     found = export(file, to, output, chosen, watch=watch, **choices)
     print_json(described_export(found)) if as_json else print_export(found)

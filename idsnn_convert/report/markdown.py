@@ -53,7 +53,7 @@ def _lines(record: Record) -> Iterable[str]:
     yield f"- Training: {plain(summary.training_told(record.training))}"
     yield from (f"- **Caution**: {plain(caution.reason)}. {plain(caution.advice)}" for caution in record.cautions)
     yield from _section("Blocks")
-    yield from _table(("target", "from", "copied", "looped", "fresh", "values"), _blocks(record), numbers=4)
+    yield from grid(("target", "from", "copied", "looped", "fresh", "values"), _blocks(record), numbers=4)
     for title, named in (
         ("Fresh, drawn by the seed", summary.fresh(record)),
         ("Added since", summary.added(record)),
@@ -66,17 +66,17 @@ def _lines(record: Record) -> Iterable[str]:
     for told, rows in summary.alike(record.neurons):
         yield f"{plain(told)}:"
         yield ""
-        yield from _table(("layers", "shape", "names"), [(str(count), shape, code(names)) for count, shape, names in rows])
+        yield from grid(("layers", "shape", "names"), [(str(count), shape, code(names)) for count, shape, names in rows])
     if record.balance is not None:
         yield from _section("Balanced thresholds")
         found = [(code(row.neuron), f"{row.v_threshold:.6g}", f"{row.unit:.6g}") for row in record.balance.thresholds]
-        yield from _table(("neuron", "threshold", "unit"), found, numbers=2)
+        yield from grid(("neuron", "threshold", "unit"), found, numbers=2)
         if (curve := record.balance.curve) is not None:
             yield from _section("Accuracy against time steps")
             yield f"Top-1 of {curve.images:,} test images; without spikes {curve.ann_top1:.2f} %."
             yield ""
             shares = [(str(step), f"{top1:.2f}") for step, top1 in zip(curve.steps, curve.top1, strict=True)]
-            yield from _table(("T", "top-1 %"), shares, numbers=2)
+            yield from grid(("T", "top-1 %"), shares, numbers=2)
     if told_by_images := list(summary.evidence_told(teacher)):
         yield from _section("Told of the teacher by images")
         yield from (f"- {plain(told)}" for told in told_by_images)
@@ -85,7 +85,7 @@ def _lines(record: Record) -> Iterable[str]:
     yield from _section("Checked before it was written")
     yield from (f"- [{'x' if check.passed else ' '}] {plain(check.name)}: {plain(check.found)}" for check in record.checks)
     yield from _section("Tensors")
-    yield from _table(("target", "shape", "source", "shape", "how", "sha256"), _tensors(record))
+    yield from grid(("target", "shape", "source", "shape", "how", "sha256"), _tensors(record))
     yield from _section("To do it again")
     if record.command:
         yield from (f"    {shown(record.command)}", "")
@@ -115,8 +115,8 @@ def _tensors(record: Record) -> Iterable[Sequence[str]]:
         yield ("", "", code(left.source), summary.dims(left.shape or ()), f"unused: {plain(left.reason)}", "")
 
 
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0) -> Iterable[str]:
-    """``numbers``: so many last columns stand on the right."""
+def grid(titles: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0) -> Iterable[str]:
+    """A table; ``numbers``: so many last columns stand on the right."""
     first = len(titles) - numbers
     yield f"| {' | '.join(titles)} |"
     yield f"|{'|'.join('---' if i < first else '---:' for i in range(len(titles)))}|"
