@@ -6,8 +6,12 @@ import difflib
 import errno
 import io
 import os
+import resource
 import sys
+import time
+import traceback
 from collections.abc import Mapping
+from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
 
@@ -15,24 +19,40 @@ import click
 
 from idsnn_convert import __version__
 
-COMMANDS = {
-    "convert": "Turn a trained ResNet into a spiking checkpoint.",
-    "inspect": "Show what is in a teacher or a spiking checkpoint.",
-    "doctor": "Say what keeps a teacher from converting; look at this machine.",
-    "teach": "Train a teacher: a network without spikes.",
-    "train": "Train a spiking checkpoint, with or without its teacher.",
-    "report": "Draw training runs as a page.",
-    "evaluate": "Measure a student's or a teacher's accuracy.",
-    "energy": "Count a student's synaptic operations, and what they cost.",
-    "export": "Write a network as ONNX, NIR and others, compared first.",
-    "study": "What initialisation and distillation add, on your teacher and data.",
+GROUPS = {
+    "Convert": {
+        "doctor": "Say what keeps a teacher from converting; look at this machine.",
+        "convert": "Turn a trained ResNet into a spiking checkpoint.",
+        "inspect": "Show what is in a teacher or a spiking checkpoint.",
+        "export": "Write a network as ONNX, NIR and others, compared first.",
+    },
+    "Train": {
+        "teach": "Train a teacher: a network without spikes.",
+        "train": "Train a spiking checkpoint, with or without its teacher.",
+    },
+    "Measure": {
+        "evaluate": "Measure a student's or a teacher's accuracy.",
+        "energy": "Count a student's synaptic operations, and what they cost.",
+        "report": "Draw training runs as a page.",
+        "study": "What initialisation and distillation add, with your data.",
+    },
 }
+"""Heading in the overview -> name of a subcommand -> its line there."""
+
+COMMANDS = {name: line for group in GROUPS.values() for name, line in group.items()}
 """Name of a subcommand (its module in ``idsnn_convert.commands``) -> its line in the overview."""
+
+WIDEST = max(map(len, COMMANDS))
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 80}
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells count: 128 + SIGINT."""
+
+QUIET, VERBOSE = -1, 1
+LOUDNESS: ContextVar[int] = ContextVar("loudness", default=0)
+"""How much is told on stderr while a command runs: what is decided and done; with ``QUIET`` errors alone; with ``VERBOSE``
+also where a mistake was noticed, and what the command took."""
 
 EPILOG = """\b
 From a teacher to a trained spiking network:
@@ -40,10 +60,14 @@ From a teacher to a trained spiking network:
   idsnn convert resnet32.th --target resnet20 -o student.safetensors
   idsnn train student.safetensors --teacher resnet32.th \\
       --data cifar10:DIR --out run
-  idsnn evaluate run/best.safetensors --data cifar10:DIR
+  idsnn report run --data cifar10:DIR --teacher resnet32.th
+
+\b
+Completion of commands, options and files in bash (zsh, fish alike):
+  eval "$(_IDSNN_COMPLETE=bash_source idsnn)"
 
 Exit codes: 0 done; 1 the doctor found something, or an export was not the same;
-2 a mistake in what was asked; 130 stopped by Ctrl-C.
+2 a mistake in what was asked; 130 and 143 stopped by Ctrl-C and SIGTERM.
 """
 
 
@@ -74,18 +98,47 @@ def _of_the_system(error: OSError) -> str:
     return f"{where}: {error.strerror}"
 
 
+def _loudness() -> list[click.Parameter]:
+    """``--quiet`` and ``--verbose``, in force until the command is over."""
+
+    def ask(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
+        if asked:
+            token = LOUDNESS.set(QUIET if option.name == "quiet" else VERBOSE)
+            ctx.call_on_close(lambda: LOUDNESS.reset(token))
+
+    def made(name: str, told: str) -> click.Option:
+        return click.Option([f"-{name[0]}", f"--{name}"], is_flag=True, expose_value=False, callback=ask, help=told)
+
+    return [
+        made("quiet", "Print the result and errors alone."),
+        made("verbose", "Tell time, memory, and where a mistake showed."),
+    ]
+
+
 class Command(click.Command):
     """A command whose :class:`UserError` becomes one message and exit code 2, and whose help groups its options.
 
     Args:
         sections: heading -> names of the parameters under it; those that are named nowhere come last.
+        fails: when it ends with exit code 1; empty if it never does.
     """
 
-    def __init__(self, *args: Any, sections: Mapping[str, tuple[str, ...]] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, *args: Any, sections: Mapping[str, tuple[str, ...]] | None = None, fails: str = "", **settings: Any
+    ) -> None:
         super().__init__(*args, **settings)
-        self.sections = sections or {}
+        self.params += _loudness()
+        self.sections, self.fails = sections or {}, fails
 
     def invoke(self, ctx: click.Context) -> Any:
+        began = time.monotonic()
+        try:
+            return self._invoke(ctx)
+        finally:
+            if LOUDNESS.get() == VERBOSE:
+                click.echo(f"Took {time.monotonic() - began:.1f} s and at most {_most_memory():,.0f} MiB.", err=True)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # as stderr's: a name never breaks an ASCII pipe
         try:
@@ -97,6 +150,8 @@ class Command(click.Command):
             from idsnn_convert.runtime.errors import UserError  # imports torch, so only now
 
             if isinstance(error, UserError):
+                if LOUDNESS.get() == VERBOSE:
+                    click.echo(printable("".join(traceback.format_exception(error))), err=True)
                 raise Told(error.problem, error.hint) from error
             if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):  # click ends on a closed pipe itself
                 raise Told(_of_the_system(error), "Files that were written before are whole.") from error
@@ -110,6 +165,19 @@ class Command(click.Command):
                 formatter.write_dl([rows.pop(name) for name in names])
         with formatter.section("Other" if self.sections else "Options"):
             formatter.write_dl(list(rows.values()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        failed = f" 1 {self.fails};" if self.fails else ""
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(f"Exit codes: 0 done;{failed} 2 a mistake in what was asked; 130 stopped by Ctrl-C.")
+
+
+def _most_memory() -> float:
+    """The most memory this process has had, in MiB."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 class LazyGroup(click.Group):
@@ -130,8 +198,9 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for heading, group in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(WIDEST), line) for name, line in group.items()])
 
 
 version = click.version_option(__version__, package_name="idsnn-convert")
@@ -144,6 +213,9 @@ def main() -> None:
 
     'idsnn COMMAND --help' says what a command reads, writes and costs.
     """
+
+
+main.params += _loudness()
 
 
 def convert_main() -> None:

@@ -24,7 +24,9 @@ SECTIONS = {
 }
 
 
-@click.command("doctor", cls=Command, sections=SECTIONS, context_settings=SETTINGS, epilog=EXAMPLES)
+@click.command(
+    "doctor", cls=Command, sections=SECTIONS, fails="TEACHER does not convert", context_settings=SETTINGS, epilog=EXAMPLES
+)
 @click.argument("teacher", type=options.PATH, required=False)
 @click.option("--target", metavar="ARCH", help="The network to try.  [default: the teacher's own structure]")
 @click.option("--data", metavar="SET:DIR", help=options.DATA_HELP)
@@ -41,7 +43,7 @@ def command(teacher: Path | None, target: str | None, data: str | None, machine:
     the file departs from the one that was trained.
 
     Reads TEACHER, and runs no code from it unless you say so; writes nothing; takes seconds, with --data half a
-    minute. Exit code: 0 if it converts, 1 if not, 2 if it could not be looked at.
+    minute.
     """
     if machine:
         if teacher is not None:

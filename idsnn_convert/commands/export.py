@@ -28,7 +28,14 @@ SECTIONS = {
 }
 
 
-@click.command("export", cls=Command, sections=SECTIONS, context_settings=SETTINGS, epilog=EXAMPLES)
+@click.command(
+    "export",
+    cls=Command,
+    sections=SECTIONS,
+    fails="a comparison failed, nothing was written",
+    context_settings=SETTINGS,
+    epilog=EXAMPLES,
+)
 @click.argument("file", type=options.PATH)
 @click.option("--to", metavar="FORMAT", required=True, help="onnx, nir, pt2 (torch.export), spikingjelly or folder.")
 @click.option(

@@ -56,11 +56,20 @@ DATA = ("data", "download", "image_size", "channels", "memory", "workers")
 
 def data(command: Decorated) -> Decorated:
     """``--data`` and how it is read; the command is given the data set as ``data``, found but not read yet."""
+    return _reading(command, click.option("--data", metavar="SET:DIR", required=True, help=DATA_HELP))
 
+
+def data_if_named(purpose: str) -> Callable[[Decorated], Decorated]:
+    """The same where it may be left out; ``data`` is None then. ``purpose``: what it is good for."""
+    option = click.option("--data", metavar="SET:DIR", help=f"{purpose} {DATA_HELP}")
+    return lambda command: _reading(command, option)
+
+
+def _reading(command: Decorated, named: Callable[[Any], Any]) -> Decorated:
     @wraps(command)
     def with_data(
         *arguments: Any,
-        data: str,
+        data: str | None,
         download: bool,
         image_size: int | None,
         channels: str | None,
@@ -68,17 +77,19 @@ def data(command: Decorated) -> Decorated:
         workers: int | None,
         **choices: Any,
     ) -> Any:
+        if data is None:
+            return command(*arguments, data=None, **choices)
         from idsnn_convert.report.progress import counting, tell
         from idsnn_convert.runtime.data import Reading, open_dataset
 
         how = (image_size, int(channels) if channels else None, int(memory * 2**30), workers or 0, download)
         if not download:
             return command(*arguments, data=open_dataset(data, Reading(*how)), **choices)
-        with counting("fetching") as watch:
+        with counting("fetching", images=0) as watch:
             dataset = open_dataset(data, Reading(*how, watch, tell))
         return command(*arguments, data=dataset, **choices)
 
-    for option in reversed((click.option("--data", metavar="SET:DIR", required=True, help=DATA_HELP), *_READING)):
+    for option in reversed((named, *_READING)):
         with_data = option(with_data)
     return cast(Decorated, with_data)
 

@@ -19,7 +19,7 @@ Examples:
 
 SECTIONS = {
     "What to write": ("output", "baseline"),
-    "What to measure first": ("data", "teacher", "image", "limit", "probe_seed", "device"),
+    "What to measure first": (*options.DATA, "teacher", "image", "limit", "probe_seed", "device"),
 }
 
 
@@ -29,7 +29,7 @@ SECTIONS = {
     "-o", "--output", metavar="FILE", type=options.PATH, default=Path("run.html"), show_default=True, help="Where to write."
 )
 @click.option("--baseline", metavar="PERCENT|RUN", help="An accuracy to hold the runs against, or another run's best.")
-@click.option("--data", metavar="SET:DIR", help=f"The runs' data: measure their best networks. {options.DATA_HELP}")
+@options.data_if_named("The runs' data: measure their best networks.")
 @click.option("--teacher", metavar="FILE", type=options.PATH, help="Measure this teacher too, on the runs' test images.")
 @click.option("--image", type=click.IntRange(0), metavar="N", help="The test image whose spikes are shown.  [default: 0]")
 @click.option(
@@ -45,7 +45,7 @@ def command(
     runs: tuple[Path, ...],
     output: Path,
     baseline: str | None,
-    data: str | None,
+    data: Any,
     device: str,
     as_json: bool,
     **measured: Any,
@@ -85,7 +85,7 @@ def command(
         print_written(output)
 
 
-def _measure(run: Path, data: str | None, device: str, asked: dict[str, Any]) -> None:
+def _measure(run: Path, data: Any, device: str, asked: dict[str, Any]) -> None:
     """Measures the run's best network and keeps what is found in its folder."""
     from idsnn_convert.probe import probe_run
     from idsnn_convert.report.probed import write_probed
@@ -93,5 +93,5 @@ def _measure(run: Path, data: str | None, device: str, asked: dict[str, Any]) ->
 
     chosen = {name.removeprefix("probe_"): value for name, value in asked.items()}
     with counting(f"measuring {run.name}") as progress:
-        probed = probe_run(run, str(data), device=device, progress=progress, told=tell, **chosen)
+        probed = probe_run(run, data, device=device, progress=progress, told=tell, **chosen)
     tell(f"{write_probed(run, probed)}: {probed.images:,} images of {probed.data}, top-1 {probed.top1_percent:.2f} %")

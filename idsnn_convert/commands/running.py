@@ -20,17 +20,19 @@ from idsnn_convert.runtime.stop import Interrupted
 from idsnn_convert.runtime.trainer import Watcher
 
 
-def run(train: Callable[[Watcher, Callable[[str], None]], Training], as_json: bool, board: Path | None = None) -> None:
+def run(
+    train: Callable[[Watcher, Callable[[str], None]], Training], as_json: bool, board: Path | None = None, batch_size: int = 0
+) -> None:
     """Calls ``train`` with a watcher and with what receives lines for the person who waits.
 
-    ``board``: the folder for TensorBoard's files, if they are wanted.
+    ``board``: the folder for TensorBoard's files, if they are wanted. ``batch_size``: the recipe's, to tell images a second.
 
     Of several processes that train together, one speaks.
     """
     keep_memory()
     told = tell if leads() else lambda line: None
     try:
-        with TrainingBar() as bar, nullcontext(bar) if board is None else Board(board, bar) as watcher:
+        with TrainingBar(batch_size) as bar, nullcontext(bar) if board is None else Board(board, bar) as watcher:
             training = train(watcher, told)
     except Interrupted as stop:
         told(f"{stop}; the same command with --resume goes on from here")

@@ -76,6 +76,7 @@ def command(
     (what --resume needs). Ctrl-C stops it so that it can be resumed; so can a run that was killed.
     """
     from idsnn_convert.commands.running import run
+    from idsnn_convert.runtime.recipe import load_recipe
     from idsnn_convert.teach import teach
 
     changes = [*options.changed(epochs, seed), *overrides]
@@ -83,4 +84,5 @@ def command(
         lambda watcher, tell: teach(arch, data, out, overrides=changes, watcher=watcher, told=tell, **choices),
         as_json,
         out / "tensorboard" if tensorboard else None,
+        load_recipe(choices["recipe"], changes).run.batch_size,
     )

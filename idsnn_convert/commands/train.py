@@ -79,10 +79,12 @@ def command(
     """
     from idsnn_convert.commands.running import run
     from idsnn_convert.learn import train_file
+    from idsnn_convert.runtime.recipe import load_recipe
 
     changes = [*options.changed(epochs, seed), *overrides]
     run(
         lambda watcher, tell: train_file(student, data, out, overrides=changes, watcher=watcher, told=tell, **choices),
         as_json,
         out / "tensorboard" if tensorboard else None,
+        load_recipe(choices["recipe"], changes).run.batch_size,
     )

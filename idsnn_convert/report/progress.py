@@ -8,9 +8,20 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
-from idsnn_convert.cli import printable
+from idsnn_convert.cli import LOUDNESS, QUIET, printable
 from idsnn_convert.runtime.evaluate import Progress as Counter
 from idsnn_convert.runtime.firing import flag
 
@@ -46,12 +57,21 @@ def _stderr() -> Any:
 
 
 def tell(line: str) -> None:
-    """A line for the person who waits."""
-    Console(file=_stderr(), highlight=False).print(printable(line), markup=False, soft_wrap=True)
+    """A line for the person who waits, unless it was asked to be quiet."""
+    if LOUDNESS.get() != QUIET:
+        Console(file=_stderr(), highlight=False).print(printable(line), markup=False, soft_wrap=True)
 
 
-def progress_bar(*more: TextColumn) -> Progress:
-    """A bar on stderr with the time left; nothing where stderr is no terminal."""
+class Rate(ProgressColumn):
+    """Images per second, where a step of the task is ``images`` of them; nothing before the first or where it is 0."""
+
+    def render(self, task: Task) -> Text:
+        speed, images = task.finished_speed or task.speed, task.fields.get("images", 0)
+        return Text(f"{speed * images:,.0f} img/s" if speed and images else "")
+
+
+def progress_bar(*more: ProgressColumn) -> Progress:
+    """A bar on stderr with the time left; nothing where stderr is no terminal, or where it was asked to be quiet."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(None),
@@ -61,22 +81,28 @@ def progress_bar(*more: TextColumn) -> Progress:
         TimeRemainingColumn(),
     )
     console = Console(file=_stderr())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    silent = not console.is_terminal or LOUDNESS.get() == QUIET
+    return Progress(*columns, console=console, transient=True, disable=silent)
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Counter]:
-    """A bar that is told (done, of)."""
-    with progress_bar() as bar:
-        task = bar.add_task(what, total=None)
+def counting(what: str, images: int = 1) -> Iterator[Counter]:
+    """A bar that is told (done, of); ``images``: how many of them one is, 0 where something else is counted."""
+    with progress_bar(Rate()) as bar:
+        task = bar.add_task(what, total=None, images=images)
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 class TrainingBar:
-    """Watches a run: batches of the epoch as a bar with its loss, then one line for the epoch."""
+    """Watches a run: batches of the epoch as a bar with its loss, then one line for the epoch.
 
-    def __init__(self) -> None:
-        self._bar = progress_bar(TextColumn("loss {task.fields[loss]:.3f}"))
+    Args:
+        batch_size: images of a batch; 0 if that is not known.
+    """
+
+    def __init__(self, batch_size: int = 0) -> None:
+        self._batch_size = batch_size
+        self._bar = progress_bar(TextColumn("loss {task.fields[loss]:.3f}"), Rate())
         self._task: TaskID | None = None
         self._epochs = 0
         self._flagged: dict[str, str] = {}
@@ -90,7 +116,7 @@ class TrainingBar:
 
     def batch(self, epoch: int, epochs: int, batch: int, batches: int, loss: float) -> None:
         if self._task is None:
-            self._task = self._bar.add_task(f"epoch {epoch}/{epochs}", total=batches, loss=loss)
+            self._task = self._bar.add_task(f"epoch {epoch}/{epochs}", total=batches, loss=loss, images=self._batch_size)
         self._epochs, trained = epochs, batch == batches
         what = f"epoch {epoch}/{epochs}{', testing' if trained else ''}"
         self._bar.update(self._task, completed=batch, loss=loss, description=what, refresh=trained)

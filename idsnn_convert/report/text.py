@@ -11,9 +11,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from idsnn_convert.cli import printable
 from idsnn_convert.report.summary import grouped, names_told
@@ -47,8 +50,42 @@ def safe(text: object) -> str:
     return escape(shown(text))
 
 
+BETWEEN = 3
+"""Columns of the screen between two columns of a table."""
+
+
+FOLDED = 24
+"""A longer name may be folded; numbers and shorter words never are."""
+
+
+class Fitting(Table):
+    """A table that gives each row lines of its own where its words and numbers do not fit beside each other whole."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns = [[str(column.header), *map(str, column.cells)] for column in self.columns]
+        words = [max((cell_len(word) for cell in column for word in _plain(cell).split()), default=0) for column in columns]
+        words = [
+            word if column.justify == "right" else min(word, FOLDED) for column, word in zip(self.columns, words, strict=True)
+        ]
+        if sum(words) + BETWEEN * (len(words) - 1) <= options.max_width:
+            for column, word in zip(self.columns, words, strict=True):
+                column.min_width = word
+            yield from super().__rich_console__(console, options)
+            return
+        titles = [column[0] for column in columns]
+        for first, *rest in zip(*(column[1:] for column in columns), strict=True):
+            yield Text.from_markup(f"{titles[0]} {first}".strip(), overflow="fold")
+            told = [f"{title} {cell}".strip() for title, cell in zip(titles[1:], rest, strict=True) if cell]
+            yield Padding(Text.from_markup(", ".join(told)), (0, 0, 0, 2), expand=False)
+
+
+def _plain(cell: str) -> str:
+    return Text.from_markup(cell).plain
+
+
 def table(*columns: str, numbers: Iterable[str] = ()) -> Table:
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    """An empty table; ``numbers``: the columns that stand on the right."""
+    made = Fitting(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
         made.add_column(column, justify="right" if column in set(numbers) else "left", overflow="fold")
     return made
@@ -59,17 +96,19 @@ def heading(text: str) -> None:
 
 
 def paragraph(text: str, label: str = "", indent: int = 0) -> None:
-    """``text`` wrapped to the width of the console between words, behind ``label``; its lines stand below each other.
+    """``text`` wrapped to the width of the console between words, behind ``label``; its lines stand below each other where
+    the label leaves them room.
 
     A word is never broken, so that a path can be copied.
     """
     out = console()
     first = " " * indent + label
+    below = " " * (len(first) if len(first) <= out.width // 2 else indent + 2)
     lines = textwrap.wrap(
         shown(text),
-        width=max(out.width, len(first) + 20),
+        width=max(out.width, len(below) + 20),
         initial_indent=first,
-        subsequent_indent=" " * len(first),
+        subsequent_indent=below,
         break_long_words=False,
         break_on_hyphens=False,
     )

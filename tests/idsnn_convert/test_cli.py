@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 import idsnn_convert
-from idsnn_convert.cli import COMMANDS, Command, Told, convert_main, main, printable
+from idsnn_convert.cli import COMMANDS, GROUPS, Command, Told, convert_main, main, printable
 from idsnn_convert.runtime.errors import UserError
-from tests.idsnn_convert.files import assert_told, columns, done, run
+from tests.idsnn_convert.files import assert_told, columns, done, run, unwrapped
 
 ROOT = Path(__file__).resolve().parents[2]
 LIGHT = """
@@ -53,6 +54,65 @@ def test_a_commands_help_groups_its_options_and_says_what_it_does_to_files(name:
     assert listed.rindex("\nOther:") > max(listed.rfind("\nWhat "), listed.rfind("\nHow "))
     options = [line.split()[0] for line in listed.splitlines() if line.startswith("  -")]
     assert len(options) == len(set(options)) > 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_commands_help_tells_its_exit_codes_and_how_loud_it_is(name: str) -> None:
+    told = unwrapped(done(name, "--help").stdout)
+    assert "Exit codes: 0 done;" in told
+    assert ("; 1 " in told[told.index("Exit codes") :]) == (name in ("doctor", "export"))
+    assert "2 a mistake in what was asked; 130 stopped by Ctrl-C." in told
+    assert told.count("-q, --quiet") == told.count("-v, --verbose") == 1
+
+
+def test_the_overview_groups_the_commands() -> None:
+    told = done("--help").stdout
+    places = [told.index(f"\n{heading}:") for heading in GROUPS]
+    assert places == sorted(places)
+    assert "130 and 143 stopped by Ctrl-C and SIGTERM" in unwrapped(told)
+
+
+@pytest.mark.parametrize("where", ["before", "behind"])
+def test_quiet_leaves_the_result_alone(where: str, student: Path, fashion: str) -> None:
+    arguments = ["evaluate", student, "--data", fashion, "--device", "cpu"]
+    loud = done(*arguments)
+    assert "normalisation" in loud.stderr
+    quiet = done(*(["-q", *arguments] if where == "before" else [*arguments, "--quiet"]))
+    assert quiet.stderr == ""
+    assert quiet.stdout.splitlines()[0] == loud.stdout.splitlines()[0]
+    assert done(*arguments).stderr == loud.stderr  # it holds for one command
+
+
+def test_quiet_mistakes_are_told() -> None:
+    assert_told(run("inspect", "nowhere", "-q"), "nowhere: no such file")
+
+
+def test_verbose_tells_time_memory_and_where_a_mistake_showed(student: Path) -> None:
+    told = done("inspect", student, "-v").stderr
+    assert re.fullmatch(r"Took \d+\.\d s and at most [\d,]+ MiB\.\n", told)
+    result = run("-v", "inspect", "nowhere")
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert result.stderr.splitlines()[-1] == "Error: nowhere: no such file"
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("idsnn ev", {"evaluate"}),
+        ("idsnn e", {"evaluate", "energy", "export"}),
+        ("idsnn convert --ta", {"--target", "--tau"}),
+        ("idsnn report --base", {"--baseline"}),
+    ],
+)
+def test_a_shell_completes_commands_and_options(words: str, found: set[str]) -> None:
+    count = str(len(words.split()) - 1)
+    ended = run(_IDSNN_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=count)
+    assert {line.partition(",")[2] for line in ended.stdout.splitlines()} == found
+
+
+def test_the_shells_script_is_given() -> None:
+    assert "complete -o nosort -F" in run(_IDSNN_COMPLETE="bash_source").stdout
 
 
 def test_version() -> None:

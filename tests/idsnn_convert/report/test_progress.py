@@ -6,8 +6,10 @@ import os
 import sys
 
 import pytest
+from rich.progress import Progress, Task
 
-from idsnn_convert.report.progress import TrainingBar, counting, tell
+from idsnn_convert.cli import LOUDNESS, QUIET
+from idsnn_convert.report.progress import Rate, TrainingBar, counting, tell
 
 RECORD = {
     "epoch": 3,
@@ -113,3 +115,26 @@ def test_work_does_not_end_because_nobody_looks_at_it(monkeypatch: pytest.Monkey
         bar.batch(1, 2, 1, 4, 1.0)
         bar.epoch(RECORD)
     tell("stopped")
+
+
+def test_the_bar_tells_images_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    bar = Progress(Rate())
+    batches, plain = bar.add_task("", total=4, images=50), bar.add_task("", total=4)
+    for task in bar.tasks:
+        monkeypatch.setattr(Task, "speed", property(lambda task: 2.5))
+        task.finished_speed = None
+    assert [Rate().render(bar.tasks[index]).plain for index in (batches, plain)] == ["125 img/s", ""]
+
+
+def test_quiet_means_no_line_and_no_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    token = LOUDNESS.set(QUIET)
+    try:
+        tell("a line")
+        with TrainingBar(16) as bar, counting("evaluating") as progress:
+            bar.batch(1, 2, 1, 4, 1.0)
+            progress(1, 2)
+    finally:
+        LOUDNESS.reset(token)
+    assert screen.getvalue() == ""

@@ -84,3 +84,43 @@ def test_numbers_stand_on_the_right(capsys: pytest.CaptureFixture[str]) -> None:
     made.add_row("a", "1")
     results().print(made)
     assert capsys.readouterr().out.splitlines()[-1] == "a          1"
+
+
+def rows(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    monkeypatch.setenv("COLUMNS", str(width))
+    made = table("layer", "what it is for", "values", numbers=("values",))
+    made.add_row("stage1.block0.lif1", "to fire when it must", "1,234,567")
+    made.add_row("[bold]head[/]", "", "12")
+    results().print(made)
+    return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_table_wraps_between_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(50, monkeypatch, capsys)
+    assert [line.split() for line in found[2:]] == [
+        ["stage1.block0.lif1", "to", "fire", "when", "it", "1,234,567"],
+        ["must"],
+        ["head", "12"],
+    ]
+    assert max(map(len, found)) <= 50
+
+
+def test_a_table_too_wide_for_its_words_is_one_row_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = rows(34, monkeypatch, capsys)
+    assert found == [
+        "stage1.block0.lif1",
+        "  what it is for to fire when it",
+        "  must, values 1,234,567",
+        "head",
+        "  values 12",
+    ]
+
+
+def test_a_long_label_leaves_the_lines_below_it_room(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    paragraph("one two three four five", "the same network without spikes: ")
+    assert capsys.readouterr().out == "the same network without spikes: one two\n  three four five\n"
