@@ -110,10 +110,10 @@ def test_a_table_too_wide_for_its_words_is_one_row_after_the_other(
 ) -> None:
     found = rows(34, monkeypatch, capsys)
     assert found == [
-        "stage1.block0.lif1",
+        "layer stage1.block0.lif1",
         "  what it is for to fire when it",
         "  must, values 1,234,567",
-        "head",
+        "layer head",
         "  values 12",
     ]
 
