@@ -1,7 +1,7 @@
 # From a fresh clone, with nothing but Python 3.11 or newer and make:  make demo,  make test.
 PYTHON ?= python3
-# Optional dependencies to install; on a machine with a GPU: make EXTRAS=gpu,test ...
-EXTRAS ?= cpu,test
+# Optional dependencies to install; on a machine with a GPU: make EXTRAS=gpu,docs,test ...
+EXTRAS ?= cpu,docs,test
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -14,7 +14,7 @@ export MKL_NUM_THREADS ?= $(CORES)
 export OPENBLAS_NUM_THREADS ?= $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo faults test lint type unit format constraints clean
+.PHONY: help demo faults test lint type unit docs format constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -22,7 +22,7 @@ help: ## this list
 demo: $(INSTALLED) examples/demo.sh ## convert the example teacher and run the result
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
-test: lint type unit ## everything that must pass: lint, types, tests
+test: lint type unit docs ## everything that must pass: lint, types, tests, manual
 
 lint: $(INSTALLED) ## ruff: rules and format
 	$(BIN)/ruff check
@@ -38,6 +38,10 @@ unit: $(INSTALLED) ## pytest; choose with: make unit TESTS="-k neuron"
 
 faults: $(INSTALLED) ## kill conversions and runs, fill disks, turn bits: half an hour; less with: make faults FAULTS="--kills 20"
 	PYTHONPATH=. $(BIN)/python benchmarks/faults.py $(FAULTS)
+
+docs: $(INSTALLED) ## the manual, into build/docs; a warning fails it
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "Open build/docs/index.html"
 
 format: $(INSTALLED) ## mend what ruff can mend by itself
 	$(BIN)/ruff check --fix

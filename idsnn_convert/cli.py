@@ -116,7 +116,8 @@ def _loudness() -> list[click.Parameter]:
 
 
 class Command(click.Command):
-    """A command whose :class:`UserError` becomes one message and exit code 2, and whose help groups its options.
+    """A command that tells a :class:`idsnn_convert.runtime.errors.UserError` as one message with exit code 2, and groups its
+    options in its help.
 
     Args:
         sections: heading -> names of the parameters under it; those that are named nowhere come last.

@@ -1,7 +1,8 @@
 """The table that turns ATen calls into canonical nodes: one function an operation, with ATen's own arguments.
 
 A function takes the :class:`Builder`, the :class:`Site` of the call and the call's arguments, in which every value
-is a :class:`Map`, every parameter a :class:`Param`, and the batch size is :data:`BATCH`. It gives the call's value.
+is a ``Map``, every parameter a ``Param``, and the batch size is ``BATCH``, all of :mod:`idsnn_convert.passes.values`.
+It gives the call's value.
 An in-place form (``relu_``) uses the row of the plain one (``relu``). To trace one more operation, add its row.
 """
 

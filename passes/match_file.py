@@ -1,4 +1,4 @@
-"""A user's own pairs of blocks, from a TOML file: for ``--match FILE.toml``.
+"""A user's own pairs of blocks, from a TOML file: for ``--match FILE.toml``::
 
     default = "relative"                # for the target blocks not named; without it, every one must be
     "stage1.block0" = "stage1.block0"   # target block = source block

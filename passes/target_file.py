@@ -1,4 +1,4 @@
-"""A target network described in a TOML file: for ``--target FILE.toml``.
+"""A target network described in a TOML file: for ``--target FILE.toml``::
 
     name = "resnet10"            # optional; the file's name otherwise
     block = "basic"              # or bottleneck, preact-basic, preact-bottleneck

@@ -133,7 +133,7 @@ def rank_normalisations(
         images: how many of them to draw, by ``seed``.
 
     Returns:
-        Nothing if the first batch norm does not read a convolution of the input: then it remembers no scale.
+        Nothing if the first batch norm does not read a convolution of the input, for then it remembers no scale.
 
     Raises:
         UserError: if the network takes another number of channels than the images have.

@@ -16,12 +16,12 @@ Slope = Callable[[Tensor, float], Tensor]
 
 
 def rectangle(x: Tensor, width: float) -> Tensor:
-    """1 / (2 width) inside |x| < width, else 0. STBP (Wu et al. 2018); IDSNN eq. 4, where width is ``lens``."""
+    """1 / (2 width) inside ``|x| < width``, else 0. STBP (Wu et al. 2018); IDSNN eq. 4, where width is ``lens``."""
     return (x.abs() < width).to(x.dtype) / (2 * width)
 
 
 def triangle(x: Tensor, width: float) -> Tensor:
-    """max(0, 1 - |x| / width) / width: a triangle of area 1. Esser et al. 2016; Bellec et al. 2018."""
+    """``max(0, 1 - |x| / width) / width``: a triangle of area 1. Esser et al. 2016; Bellec et al. 2018."""
     return (1 - x.abs() / width).clamp_min(0) / width
 
 
@@ -37,7 +37,7 @@ def sigmoid(x: Tensor, width: float) -> Tensor:
 
 
 def linear(x: Tensor, width: float) -> Tensor:
-    """max(0, 1 - |x| / width): of height 1 whatever the width. LaSNN eq. 14, where width is the layer's threshold; the
+    """``max(0, 1 - |x| / width)``: of height 1 whatever the width. LaSNN eq. 14, where width is the layer's threshold; the
     factor of eq. 15 is the neuron's ``damping``. Divided by the width it would be :func:`triangle`."""
     return (1 - x.abs() / width).clamp_min(0)
 

@@ -111,6 +111,7 @@ def test_metadata(wheel: Path) -> None:
         "track",
         "plot",
         "data",
+        "docs",
         "test",
         "triton",
     }

@@ -1,4 +1,4 @@
-"""Folders of image files: one folder a class, as torchvision's ImageFolder reads them, and Tiny-ImageNet's own layout.
+"""Folders of image files: one folder a class, as torchvision's ImageFolder reads them, and Tiny-ImageNet's own layout::
 
     DIR/train/cat/1.jpg    DIR/val/cat/7.jpg      the folder's name is the class; val may be called test or valid
     DIR/train/n01443537/images/1.JPEG             Tiny-ImageNet: DIR/val/images/1.JPEG and DIR/val/val_annotations.txt

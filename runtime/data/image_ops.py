@@ -128,7 +128,7 @@ def posterize(images: Tensor, strength: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, strength: Tensor) -> Tensor:
-    """Inverts what is as bright as the threshold, 255 (1 - |strength|), or brighter."""
+    """Inverts what is as bright as the threshold, ``255 (1 - |strength|)``, or brighter."""
     threshold = (255 * (1 - strength.abs())).view(-1, 1, 1, 1)
     return torch.where(images >= threshold, 255 - images, images)
 

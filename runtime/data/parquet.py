@@ -1,4 +1,4 @@
-"""Parquet files of images and labels, as the Hugging Face Hub stores data sets: an image column, a column of labels.
+"""Parquet files of images and labels, as the Hugging Face Hub stores data sets: an image column, a column of labels::
 
     DIR/**/train-00000-of-00001.parquet, DIR/**/test-00000-of-00001.parquet, or DIR/**/train/0000.parquet
 

@@ -1,6 +1,7 @@
 """ONNX operators on constants, computed when the file is read: the sizes and settings that exporters write as nodes.
 
-Each function takes the :class:`Call` of a node whose arguments are all :class:`Known` and gives the result as an array.
+Each function takes the :class:`Call` of a node whose arguments are all
+:class:`idsnn_convert.passes.load.onnx.values.Known` and gives the result as an array.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A NIR graph as a canonical one, the way back from :mod:`.write`; other writers' graphs of the same kinds of nodes too.
+"""A NIR graph as a canonical one, the way back from :mod:`idsnn_convert.runtime.export.nir.write`.
+
+Other writers' graphs of the same kinds of nodes are read too.
 
 A neuron is taken for ours where Euler's method with the graph's ``dt`` gives ours: no leak to another potential than 0,
 a reset to 0, and one number for the whole layer. A potential whose currents NIR scales by ``dt r / tau`` other than 1 is ours

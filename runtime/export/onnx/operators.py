@@ -1,4 +1,6 @@
-"""Canonical operations as ONNX operators: one row an operation. Neurons have time and are written in :mod:`.forms`.
+"""Canonical operations as ONNX operators: one row an operation.
+
+Neurons have time and are written in :mod:`idsnn_convert.runtime.export.onnx.forms`.
 
 To cover one more operation of :data:`idsnn_convert.runtime.ops.OPS`, add its row.
 """
