@@ -112,6 +112,7 @@ def test_metadata(wheel: Path) -> None:
         "plot",
         "data",
         "docs",
+        "triton",
         "test",
         "triton",
     }

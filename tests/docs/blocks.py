@@ -88,7 +88,8 @@ def blocks_of(page: str, text: str) -> list[Block]:
 
 def commands_in(text: str) -> Iterator[tuple[str, str]]:
     """The commands of a console block, their lines joined, each with the output shown below it."""
-    command, shown = "", []
+    command = ""
+    shown: list[str] = []
     for line in text.splitlines():
         if command.endswith("\\"):
             command = f"{command[:-1].rstrip()} {line.strip()}"

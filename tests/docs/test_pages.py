@@ -27,9 +27,9 @@ IMAGES, LABELS = 16, 8
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example's data set, cut to 200 training and 100 test images."""
+    """The example's data set, cut to 64 training and 50 test images."""
     folder = tmp_path_factory.mktemp("few")
-    for part, images in (("train", 200), ("t10k", 100)):
+    for part, images in (("train", 64), ("t10k", 50)):
         for kind, head, size in (("images-idx3", IMAGES, 28 * 28), ("labels-idx1", LABELS, 1)):
             name = f"{part}-{kind}-ubyte.gz"
             content = gzip.decompress((ROOT / "examples" / "fashion-mnist" / name).read_bytes())
