@@ -114,7 +114,6 @@ def test_metadata(wheel: Path) -> None:
         "docs",
         "triton",
         "test",
-        "triton",
     }
     assert "the idsnn-convert authors" in dist_info(wheel, "licenses/LICENSE")
 

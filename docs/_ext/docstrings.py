@@ -12,9 +12,15 @@ COLON = "\ue000"  # of the private use area, so in no docstring
 
 
 def hide_colons(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Before napoleon, which would take a variable's docstring up to its first colon for the variable's type."""
-    if what in ("data", "attribute", "property"):
-        lines[:] = [line.replace(":", COLON) for line in lines]
+    """Before napoleon, which would take a variable's docstring up to its first colon, and so what a function returns, for a
+    type."""
+    first = 0 if what in ("data", "attribute", "property") else len(lines)
+    if "Returns:" in lines:
+        first = lines.index("Returns:") + 1
+    for at in range(first, len(lines)):
+        if not lines[at].strip() and first:
+            break
+        lines[at] = lines[at].replace(":", COLON)
 
 
 def mend_fields(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
