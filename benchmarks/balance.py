@@ -44,8 +44,8 @@ ARMS: dict[str, tuple[Neuron, str, str, int, float, bool]] = {
     "direct, soft reset, max": (IF, "direct", "max", 256, 1.0, True),
     "direct, soft reset, 99.9th percentile": (IF, "direct", "percentile:99.9", 256, 1.0, True),
     "Poisson, soft reset, max": (IF, "poisson", "max", 256, 1.0, True),
-    "direct, hard reset, max": (replace(IF, reset="hard"), "direct", "max", 256, 1.0, False),
-    "Poisson, soft reset, max, to T = 2500": (IF, "poisson", "max", 2500, 0.1, False),
+    "direct, hard reset, max": (replace(IF, reset="hard"), "direct", "max", 256, 0.4, False),
+    "Poisson, soft reset, max, to T = 2500": (IF, "poisson", "max", 2500, 0.04, False),
 }
 
 

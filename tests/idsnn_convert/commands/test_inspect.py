@@ -13,6 +13,7 @@ import torch
 from idsnn_convert.runtime.checkpoint import read, save
 from tests.idsnn_convert import files
 from tests.idsnn_convert.files import assert_told, columns, done, run, unwrapped
+from tests.idsnn_convert.test_balance import network
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -120,3 +121,12 @@ def test_real_teachers_fit_80_columns(teachers_dir: Path, file: str) -> None:
 def test_a_teacher_has_no_report_of_a_mapping(teacher: Path) -> None:
     assert_told(run("inspect", teacher, "--report", "r.html"), "is a teacher; reports are of students", "idsnn convert")
     assert list(Path().iterdir()) == []
+
+
+def test_a_teacher_that_is_no_chain_of_residual_blocks(tmp_path: Path) -> None:
+    """A densely connected network, which no target is matched with, is a teacher all the same."""
+    result = done("inspect", network(tmp_path / "ann", "densenet121"))
+    assert "densenet121 (trained by idsnn teach)" in result.stdout
+    assert "121 sites (121 relu)" in result.stdout
+    told = json.loads(done("inspect", tmp_path / "ann", "--json").stdout)
+    assert told["stages"] == []
