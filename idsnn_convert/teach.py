@@ -33,6 +33,7 @@ def teach(
     downsample: str = "auto",
     width: float = 1.0,
     limit_train: int | None = None,
+    limit_test: int | None = None,
     resume: bool = False,
     device: str = "auto",
     watcher: Watcher | None = None,
@@ -48,12 +49,13 @@ def teach(
         recipe: a shipped recipe's name or a TOML file; ``overrides`` are ``section.key=value``.
         normalisation: by default the data set's usual one, measured on its training images if it has none.
         stem, downsample, width: see :func:`idsnn_convert.passes.targets.plain_target`.
+        limit_test: evaluate after each epoch on the first so many test images only.
 
     Raises:
         UserError: if architecture, data and recipe do not go together.
         Interrupted: on SIGINT, SIGTERM or SIGHUP, when the run can be resumed.
     """
-    settings, dataset = load_recipe(recipe, overrides), open_dataset(data)
+    settings, dataset = load_recipe(recipe, overrides), open_dataset(data).with_test(limit_test)
     _check_recipe(settings, recipe)
     images = dataset.train.image_shape
     target = plain_target(arch, input_shape=images, classes=dataset.classes, stem=stem, downsample=downsample, width=width)

@@ -103,6 +103,9 @@ normalisation = click.option(
 limit_train = click.option(
     "--limit-train", type=click.IntRange(1), metavar="N", help="Only N training images, drawn by the seed."
 )
+limit_test = click.option(
+    "--limit-test", type=click.IntRange(1), metavar="N", help="Only the first N test images after an epoch."
+)
 out = click.option("--out", type=PATH, required=True, metavar="RUN", help="The folder of the run.")
 resume = click.option("--resume", is_flag=True, help="Go on where the run in RUN stopped, however it stopped.")
 epochs = click.option("--epochs", type=click.IntRange(1), metavar="N", help="Instead of the recipe's number of epochs.")

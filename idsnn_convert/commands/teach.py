@@ -20,7 +20,7 @@ Examples:
 
 SECTIONS = {
     "What the teacher is": ("arch", "stem", "downsample", "width"),
-    "What to train on": (*options.DATA, "limit_train", "normalisation", "out", "resume"),
+    "What to train on": (*options.DATA, "limit_train", "limit_test", "normalisation", "out", "resume"),
     "How to train": ("recipe", "epochs", "seed", "overrides"),
     "How to run": ("device", "tensorboard"),
 }
@@ -49,6 +49,7 @@ SECTIONS = {
 @options.seed
 @options.overrides
 @options.limit_train
+@options.limit_test
 @options.normalisation
 @options.resume
 @options.device

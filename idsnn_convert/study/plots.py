@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOOKS = {
+Look = tuple[str, Any, str]
+"""Colour, line and marker."""
+
+LOOKS: dict[str, Look] = {
     "neither": ("#000000", ":", "o"),
     "init": ("#0072B2", "--", "s"),
     "kd": ("#E69F00", "-.", "^"),
@@ -76,36 +79,37 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
 def _ablation(figure: Figure, result: Mapping[str, Any]) -> None:
     """Accuracy and loss side by side, the arms in both."""
     accuracy, loss = figure.subplots(1, 2)
-    for curve in result["curves"]:
-        _curve(accuracy, curve["arm"], curve["top1"])
-        _curve(loss, curve["arm"], curve["train_ce"])
-    _finish(accuracy, "test top-1 (%)")
-    _finish(loss, "training cross-entropy (nats)")
+    for each in result["curves"]:
+        label, look = ARMS[each["arm"]].label, LOOKS[each["arm"]]
+        curve(accuracy, label, look, each["top1"])
+        curve(loss, label, look, each["train_ce"])
+    finish(accuracy, "test top-1 (%)")
+    finish(loss, "training cross-entropy (nats)")
 
 
 def _convergence(figure: Figure, result: Mapping[str, Any]) -> None:
     """One panel a schedule on one scale of accuracy; a thin line at the best that ``neither`` reaches in the longest."""
-    schedules = list(dict.fromkeys(curve["schedule"] for curve in result["curves"]))
+    schedules = list(dict.fromkeys(each["schedule"] for each in result["curves"]))
     panels = figure.subplots(1, len(schedules), sharey=True, squeeze=False)[0]
     best = next((row["best_top1"] for row in result["sooner"] if row["of"] == LONGEST), None)
     for panel, schedule in zip(panels, schedules, strict=True):
-        for curve in result["curves"]:
-            if curve["schedule"] == schedule:
-                _curve(panel, curve["arm"], curve["top1"])
+        for each in result["curves"]:
+            if each["schedule"] == schedule:
+                curve(panel, ARMS[each["arm"]].label, LOOKS[each["arm"]], each["top1"])
         if best is not None:
             panel.axhline(best, color="#666666", linewidth=0.8, label=f"best of neither, {LONGEST}")
         epochs = result["schedules"][schedule]["epochs"]
         panel.set_title(f"{schedule}: {epochs} epoch{'s' if epochs > 1 else ''}", fontsize=9)
-        _finish(panel, "test top-1 (%)" if panel is panels[0] else "")
+        finish(panel, "test top-1 (%)" if panel is panels[0] else "")
 
 
-def _curve(panel: Axes, arm: str, found: Mapping[str, Any]) -> None:
+def curve(panel: Axes, label: str, look: Look, found: Mapping[str, Any], hollow: bool = False) -> None:
     """The mean, and a band of one deviation to either side where there are several seeds."""
-    colour, line, marker = LOOKS[arm]
+    colour, line, marker = look
     epochs = range(1, len(found["mean"]) + 1)
     every = max(1, len(epochs) // MARKERS)
-    look: dict[str, Any] = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4, "markevery": every}
-    panel.plot(epochs, found["mean"], label=ARMS[arm].label, **look)
+    drawn: dict[str, Any] = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4, "markevery": every}
+    panel.plot(epochs, found["mean"], label=label, markerfacecolor="none" if hollow else colour, **drawn)
     if found["deviation"][0] is None:
         return
     low, high = ([mean + side * d for mean, d in zip(found["mean"], found["deviation"], strict=True)] for side in (-1, 1))
@@ -115,9 +119,10 @@ def _curve(panel: Axes, arm: str, found: Mapping[str, Any]) -> None:
         panel.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def _finish(panel: Axes, label: str) -> None:
+def finish(panel: Axes, label: str, across: str = "epochs") -> None:
+    """The axes' labels, and whole numbers across."""
     from matplotlib.ticker import MaxNLocator
 
-    panel.set_xlabel("epochs")
+    panel.set_xlabel(across)
     panel.set_ylabel(label)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

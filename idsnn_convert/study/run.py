@@ -101,8 +101,8 @@ def run_study(
     )
     jobs = planned(study, size, recipe=size.recipe, overrides=overrides, arms=arms, seeds=seeds)
     facts = _facts(materials, scale, size, overrides)
-    _claim(materials.out, facts)
-    told = _once(told)
+    claim(materials.out, facts)
+    told = once(told)
     teacher = _teacher(materials, told)
     found = list(_outcomes(study, jobs, materials, size, progress, told))
     facts = {**facts, "teacher": {**facts["teacher"], **teacher}}
@@ -128,7 +128,7 @@ def _outcomes(
         yield found
 
 
-def _once(told: Callable[[str], None]) -> Callable[[str], None]:
+def once(told: Callable[[str], None]) -> Callable[[str], None]:
     """``told``, deaf to what it was told before: runs that are alike say the same."""
     heard: set[str] = set()
 
@@ -167,7 +167,7 @@ def _facts(materials: Materials, scale: str, size: Scale, overrides: Sequence[st
     }
 
 
-def _claim(out: Path, facts: dict[str, Any]) -> None:
+def claim(out: Path, facts: dict[str, Any]) -> None:
     """Makes the folder this study's; one that is must be asked for the same.
 
     Raises:

@@ -21,7 +21,7 @@ def summarised(study: str, scale: Scale, found: Sequence[Outcome], data: str) ->
         groups.setdefault((one.schedule, one.arm), []).append(one)
     made = _ablation(groups, data) if study == "ablation" else _convergence(groups, scale, data)
     curves = [
-        {"schedule": schedule, "arm": arm, "top1": _by_epoch(runs, "curve"), "train_ce": _by_epoch(runs, "train_ce")}
+        {"schedule": schedule, "arm": arm, "top1": by_epoch(runs, "curve"), "train_ce": by_epoch(runs, "train_ce")}
         for (schedule, arm), runs in groups.items()
     ]
     return {"seeds": sorted({one.seed for one in found}), **made, "curves": curves, "runs": [one.to_json() for one in found]}
@@ -33,7 +33,7 @@ def over_seeds(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": statistics.mean(values), "deviation": deviation, "by_seed": list(values)}
 
 
-def _by_epoch(runs: Sequence[Outcome], what: str) -> dict[str, list[Any]]:
+def by_epoch(runs: Sequence[Outcome], what: str) -> dict[str, list[Any]]:
     """Mean and deviation over seeds of each epoch, two lists (epochs,)."""
     found = [over_seeds(values) for values in zip(*(getattr(run, what) for run in runs), strict=True)]
     return {"mean": [each["mean"] for each in found], "deviation": [each["deviation"] for each in found]}
@@ -54,7 +54,7 @@ def _ablation(groups: Groups, data: str) -> dict[str, Any]:
         rows.append(row)
     asked = [("init", "neither"), ("kd", "neither"), ("both", "init"), ("both", "kd")]
     claims = [
-        _claim(f"{ARMS[a].label} is better than {ARMS[b].label}", finals[a], finals[b])
+        compared(f"{ARMS[a].label} is better than {ARMS[b].label}", finals[a], finals[b])
         for a, b in asked
         if a in finals and b in finals
     ]
@@ -71,7 +71,7 @@ def _gain(values: Sequence[float], over: Sequence[float]) -> dict[str, Any]:
     return over_seeds([mine - other for mine, other in zip(values, over, strict=True)])
 
 
-def _claim(what: str, better: Sequence[float], worse: Sequence[float]) -> dict[str, Any]:
+def compared(what: str, better: Sequence[float], worse: Sequence[float]) -> dict[str, Any]:
     """A statement of the paper's, held against these runs: it holds if it does for every seed, fails if for none."""
     gain = _gain(better, worse)
     seeds = sum(each > 0 for each in gain["by_seed"])
@@ -84,7 +84,7 @@ def _convergence(groups: Groups, scale: Scale, data: str) -> dict[str, Any]:
     theirs = paper.CONVERGENCE.get(data, {})
     rows = []
     for (schedule, arm), runs in groups.items():
-        _, epoch = _best(_by_epoch(runs, "curve")["mean"])
+        _, epoch = _best(by_epoch(runs, "curve")["mean"])
         said = theirs.get(schedule, {}).get(arm)
         rows.append(
             {
@@ -111,12 +111,12 @@ def _convergence_claims(groups: Groups, scale: Scale) -> Iterator[dict[str, Any]
         for other in ("neither", "kd"):
             if {(schedule, "both"), (schedule, other)} <= groups.keys():
                 pair = ([run.curve[-1] for run in groups[schedule, arm]] for arm in ("both", other))
-                yield _claim(f"{mine} is better than {ARMS[other].label}, {schedule} schedule", *pair)
+                yield compared(f"{mine} is better than {ARMS[other].label}, {schedule} schedule", *pair)
     for shorter in scale.schedules:
         needed = {(schedule, arm) for schedule in (LONGEST, shorter) for arm in ("neither", "both")}
         if shorter != LONGEST and needed <= groups.keys():
             losses = (_loss(groups, arm, shorter) for arm in ("neither", "both"))
-            yield _claim(f"{mine} loses less than neither, {LONGEST} -> {shorter}", *losses)
+            yield compared(f"{mine} loses less than neither, {LONGEST} -> {shorter}", *losses)
 
 
 def _loss(groups: Groups, arm: str, schedule: str) -> list[float]:
@@ -136,7 +136,7 @@ def sooner(groups: Groups, scale: Scale) -> list[dict[str, Any]]:
     Each row: ``arm``, ``of`` (the schedule of ``neither``), its ``best_top1`` in ``best_epoch``, the ``schedule`` in which the
     arm reaches that, after ``epoch`` epochs (None if it does not), ``epochs_sooner`` and the ratio ``times``.
     """
-    curves = {key: _by_epoch(runs, "curve")["mean"] for key, runs in groups.items()}
+    curves = {key: by_epoch(runs, "curve")["mean"] for key, runs in groups.items()}
     rows = []
     for of in scale.schedules:
         if (of, "neither") not in curves:

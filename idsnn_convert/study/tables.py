@@ -19,7 +19,7 @@ def markdown(result: Result, pictures: Sequence[str] = ()) -> str:
     body = _ablation(result) if result["study"] == "ablation" else _convergence(result)
     lines = [f"# {result['study'].capitalize()}: {_title(result)}", "", *_setting(result), ""]
     lines += [f"![Curves of the {result['study']} study]({name})\n" for name in pictures]
-    return "\n".join([*lines, *body, "", *_claims(result), "", *_machine(result)]) + "\n"
+    return "\n".join([*lines, *body, "", *claims_told(result), "", *machine_told(result)]) + "\n"
 
 
 def _title(result: Result) -> str:
@@ -99,7 +99,7 @@ def _reached(row: Mapping[str, Any]) -> str:
     return f"{_epochs(row['epoch'])} | {sooner}"
 
 
-def _claims(result: Result) -> Iterator[str]:
+def claims_told(result: Result) -> Iterator[str]:
     if not result["claims"]:
         return
     yield "## What the paper says, here"
@@ -111,7 +111,7 @@ def _claims(result: Result) -> Iterator[str]:
         yield f"| {claim['claim']} | {spread(claim['by_points'], '+')} | {seeds} | {claim['verdict']} |"
 
 
-def _machine(result: Result) -> Iterator[str]:
+def machine_told(result: Result) -> Iterator[str]:
     machine, minutes = result["machine"], sum(run["seconds"] for run in result["runs"]) / 60
     gpus = ", ".join(gpu["name"] for gpu in machine["gpus"]) or "no GPU"
     yield f"{len(result['runs'])} runs, {minutes:.0f} minutes of training and evaluation;"

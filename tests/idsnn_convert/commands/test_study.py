@@ -8,7 +8,9 @@ import pytest
 from idsnn_convert.runtime.stop import Interrupted
 from idsnn_convert.study import plan
 from idsnn_convert.study import run as runs
+from idsnn_convert.study.lasnn import run as lasnn_runs
 from tests.idsnn_convert.files import assert_told, done, run
+from tests.idsnn_convert.study.lasnn.made import result as lasnn_result
 
 SMALL = ("--set", "run.batch_size=16", "--no-compile", "--normalisation", "half")
 
@@ -37,6 +39,39 @@ def test_an_ablation_from_teacher_to_table(teacher: Path, student: Path, fashion
     assert [(row["schedule"], row["arm"]) for row in told["rows"]] == [(name, "both") for name in ("long", "medium", "short")]
     assert told["machine"]["torch"]
     assert Path("study/runs/both-long-0/metrics.jsonl").read_bytes() == metrics
+
+
+def test_lasnn_takes_teachers_and_a_width(teacher: Path, fashion: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[lasnn_runs.LasnnMaterials, dict[str, object]]] = []
+
+    def made(materials: lasnn_runs.LasnnMaterials, **more: object) -> dict[str, object]:
+        asked.append((materials, more))
+        materials.out.mkdir()
+        return lasnn_result()
+
+    monkeypatch.setattr(lasnn_runs, "run_lasnn", made)
+    given = ("--teacher", teacher, "--teacher", "other.pth", "--student", "vgg5", "--width", 0.5, "--data", fashion)
+    result = done("study", "lasnn", *given, "--out", "study", "--arms", "hybrid, lasnn", "--set", "optimizer.lr=0.002")
+    assert result.stdout.startswith("# LaSNN: spiking vgg5 on cifar10")
+    assert "Wrote study/lasnn.json, study/lasnn.md" in result.stderr
+    ((materials, more),) = asked
+    assert (materials.teacher, materials.others, materials.width) == (teacher, (Path("other.pth"),), 0.5)
+    assert (more["arms"], more["overrides"], more["seeds"]) == (("hybrid", "lasnn"), ("optimizer.lr=0.002",), 3)
+
+
+@pytest.mark.parametrize(
+    ("study", "options", "told"),
+    [
+        ("ablation", ("--teacher", "b.pth"), "Only study lasnn takes several teachers"),
+        ("convergence", ("--width", "0.5"), "or a width, not convergence"),
+        ("lasnn", ("--recipe", "lasnn"), "have recipes of their own"),
+    ],
+)
+def test_options_of_another_study(fashion: str, study: str, options: tuple[str, ...], told: str) -> None:
+    given = ("--teacher", "a.pth", "--student", "vgg5", "--data", fashion, "--out", "study", *options)
+    result = run("study", study, *given)
+    assert result.exit_code == 2
+    assert told in result.stderr
 
 
 def test_ctrl_c_tells_how_to_go_on(teacher: Path, student: Path, fashion: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,86 @@
+"""The LaSNN study's curves over epochs, and the spikes of each layer after its Fig. 7: PNG and SVG.
+
+matplotlib is an optional package (extra ``plot``), imported only here and only when a picture is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from idsnn_convert.runtime.files import replacing
+from idsnn_convert.study.lasnn.plan import ANN, ARMS, CONVERTED
+from idsnn_convert.study.plots import STYLE, Look, curve, finish
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LOOKS: dict[str, Look] = {
+    "ann": ("#666666", ":", "o"),
+    "converted": ("#000000", ":", "x"),
+    "hybrid": ("#0072B2", "--", "s"),
+    "label-kd": ("#E69F00", "-.", "^"),
+    "spike-kd": ("#CC79A7", (0, (1, 1)), "v"),
+    "lasnn": ("#009E73", "-", "D"),
+    "lasnn-gradient": ("#D55E00", (0, (5, 1)), "P"),
+}
+"""Arm -> colour, line and marker (Okabe & Ito 2008); of further teachers' runs the marker is hollow."""
+
+
+def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
+    """Writes ``lasnn.svg`` and ``lasnn.png`` into the folder ``out``, and gives their paths.
+
+    Args:
+        result: what :func:`idsnn_convert.study.lasnn.run.run_lasnn` gives.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    written = []
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 4), layout="constrained")
+        FigureCanvasAgg(figure)
+        accuracy, spikes = figure.subplots(1, 2)
+        _accuracy(accuracy, result)
+        _spikes(spikes, result)
+        handles, labels = accuracy.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        student, seeds = result["student"], len(result["seeds"])
+        over = "one seed" if seeds == 1 else f"mean and deviation over {seeds} seeds"
+        figure.suptitle(f"spiking {student['target']}, T = {student['time_steps']}, {result['data']}: {over}", fontsize=10)
+        for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+            place = out / f"lasnn.{kind}"
+            with replacing(place) as part:
+                figure.savefig(part, format=kind, dpi=160, metadata=metadata)
+            written.append(place)
+    return written
+
+
+def _accuracy(panel: Axes, result: Mapping[str, Any]) -> None:
+    """The arms over their epochs; the network they come from, and it converted, as lines across."""
+    many = len({each["teacher"] for each in result["curves"] if each["arm"] == "lasnn"}) > 1
+    for each in result["curves"]:
+        if each["arm"] != ANN:
+            by = f", {each['teacher']}" if many and each["arm"] == "lasnn" else ""
+            first = each["teacher"] == next(iter(result["teachers"]))
+            curve(panel, ARMS[each["arm"]].label + by, LOOKS[each["arm"]], each["top1"], hollow=bool(by) and not first)
+    for row in result["rows"]:
+        if row["arm"] in (ANN, CONVERTED):
+            colour, line, _ = LOOKS[row["arm"]]
+            panel.axhline(row["top1"]["mean"], color=colour, linestyle=line, label=ARMS[row["arm"]].label)
+    finish(panel, "test top-1 (%)")
+
+
+def _spikes(panel: Axes, result: Mapping[str, Any]) -> None:
+    """How often a neuron of each layer spikes; of several teachers' runs the first's."""
+    shown: set[str] = set()
+    for row in result["rows"]:
+        if row["layers"] and row["arm"] not in shown:
+            shown.add(row["arm"])
+            colour, line, marker = LOOKS[row["arm"]]
+            counts = [layer["spikes"]["mean"] for layer in row["layers"]]
+            panel.plot(range(1, len(counts) + 1), counts, color=colour, linestyle=line, marker=marker, markersize=4)
+    panel.set_ylim(bottom=0)
+    finish(panel, "spikes per neuron, all steps", "neuron layer")
