@@ -68,6 +68,12 @@ def test_it_learns_and_records_how(fashion: str, tmp_path: Path) -> None:
     assert ann.graph.input_shape == (1, 28, 28)
 
 
+def test_fewer_test_images_after_each_epoch(fashion: str, tmp_path: Path) -> None:
+    settings = ["run.epochs=1", "run.batch_size=16"]
+    teach("resnet8", fashion, tmp_path / "run", overrides=settings, width=0.25, limit_test=8)
+    assert read_ann(tmp_path / "run" / "last.safetensors").training["test_images"] == 8
+
+
 def test_the_seed_draws_the_weights(fashion: str, tmp_path: Path) -> None:
     still = ("run.epochs=1", "optimizer.lr=1e-9")
     first = [read_ann(taught(fashion, tmp_path / f"{k}", *still, f"run.seed={seed}")) for k, seed in enumerate((0, 0, 1))]

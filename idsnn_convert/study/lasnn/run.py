@@ -6,13 +6,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from idsnn_convert.api import converted
+from idsnn_convert.api import converted, weights_file
 from idsnn_convert.balance import Balancing, balanced
 from idsnn_convert.devices import device_named
 from idsnn_convert.learn import evaluate_file, train_file
@@ -56,12 +56,21 @@ class LasnnMaterials(Materials):
 
 
 @dataclass(frozen=True)
+class _Teacher:
+    """A teacher's file, and what the user says of it."""
+
+    path: Path
+    sha256: str
+    known: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class _Study:
     """What all steps of one study need; ``teachers`` by their names, ``time_steps`` and ``encoder`` those of every arm."""
 
     materials: LasnnMaterials
     size: Scale
-    teachers: Mapping[str, Path]
+    teachers: Mapping[str, _Teacher]
     time_steps: int
     encoder: str
     told: Told
@@ -127,29 +136,31 @@ def run_lasnn(
     return {"kind": "study", "study": LASNN, **facts, **made, "machine": machine()}
 
 
-def _named(materials: LasnnMaterials) -> dict[str, Path]:
+def _named(materials: LasnnMaterials) -> dict[str, _Teacher]:
     """The teachers by what they are; by their files where two are alike."""
-    named: dict[str, Path] = {}
+    named: dict[str, _Teacher] = {}
     for path in (materials.teacher, *materials.others):
-        first = path == materials.teacher
-        teacher = load_teacher(path, arch=materials.arch if first else None, input_size=materials.input_size if first else None)
+        known: dict[str, Any] = (
+            {"arch": materials.arch, "input_size": materials.input_size} if path == materials.teacher else {}
+        )
+        teacher = load_teacher(path, **known)
         check_fits(teacher.graph, materials.data.test)
         name = re.sub(r"[^\w.-]", "-", teacher.arch)
         name = path.stem if name in named else name
         if name in named:
-            raise UserError(f"two teachers are called {name!r}: {named[name]} and {path}", hint="Rename one of the files.")
-        named[name] = path
+            raise UserError(f"two teachers are called {name!r}: {named[name].path} and {path}", hint="Rename one of the files.")
+        named[name] = _Teacher(path, teacher.sha256, known)
     return named
 
 
 def _facts(
-    materials: LasnnMaterials, scale: str, size: Scale, teachers: Mapping[str, Path], jobs: Sequence[Job]
+    materials: LasnnMaterials, scale: str, size: Scale, teachers: Mapping[str, _Teacher], jobs: Sequence[Job]
 ) -> dict[str, Any]:
     """What must be the same whenever the study goes on."""
     dataset, settings = materials.data, settings_of(jobs)
     return {
         "data": dataset.name,
-        "teachers": {name: {"file": path.name, "sha256": load_teacher(path).sha256} for name, path in teachers.items()},
+        "teachers": {name: {"file": weights_file(one.path).name, "sha256": one.sha256} for name, one in teachers.items()},
         "student": {"target": materials.student, "width": materials.width, "time_steps": settings.network.time_steps},
         "scale": scale,
         "normalisation": materials.normalisation or NORMALISATION,
@@ -168,8 +179,9 @@ def _teacher(study: _Study, name: str) -> float:
     place = study.materials.out / "teachers" / f"{name}.json"
     if not place.exists():
         place.parent.mkdir(exist_ok=True)
-        given = (study.teachers[name], study.materials.data)
-        found, _ = evaluate_file(*given, limit=study.size.final_images, told=study.told, **study.run_options())
+        teacher, limit = study.teachers[name], study.size.final_images
+        options = {**teacher.known, **study.run_options()}
+        found, _ = evaluate_file(teacher.path, study.materials.data, limit=limit, told=study.told, **options)
         write_text(place, json.dumps({"top1_percent": found.top1}) + "\n")
     return float(json.loads(place.read_text(encoding="utf-8"))["top1_percent"])
 
@@ -238,12 +250,12 @@ def _balanced(study: _Study, job: Job, place: Path) -> None:
 
 def _train(study: _Study, job: Job, progress: Progress) -> None:
     """Trains an arm to its end, from the seed's converted network."""
-    run = study.folder(job)
+    run, tutor = study.folder(job), _tutor(study, job)
     train_file(
         study.converted(job.seed),
         study.materials.data,
         run,
-        teacher=_tutor(study, job),
+        teacher=tutor.path if tutor else None,
         recipe=job.recipe,
         overrides=job.overrides,
         limit_train=study.size.train_images,
@@ -251,13 +263,15 @@ def _train(study: _Study, job: Job, progress: Progress) -> None:
         resume=RunFolder(run).state.exists(),
         watcher=progress,
         told=study.told,
+        **(tutor.known if tutor else {}),
         **study.run_options(),
     )
 
 
-def _tutor(study: _Study, job: Job) -> Path | None:
+def _tutor(study: _Study, job: Job) -> _Teacher | None:
+    """Whom an arm learns from: a teacher by name, its seed's hybrid network, or nobody."""
     if job.schedule == ITSELF:
-        return RunFolder(study.folder(replace(job, arm=HYBRID, schedule=ALONE))).last
+        return _Teacher(RunFolder(study.folder(replace(job, arm=HYBRID, schedule=ALONE))).last, "")
     return study.teachers.get(job.schedule)
 
 
@@ -283,6 +297,9 @@ def _memory(study: _Study, jobs: Sequence[Job]) -> dict[str, float]:
     found = {}
     for job in jobs:
         if job.seed == 0 and job.arm in (HYBRID, LASNN, GRADIENT) and job.arm not in found:
-            taken = step_bytes(study.converted(0), _tutor(study, job), study.materials.data, job.settings(), study.device())
+            tutor = _tutor(study, job)
+            taken = step_bytes(
+                study.converted(0), tutor.path if tutor else None, study.materials.data, job.settings(), study.device()
+            )
             found[job.arm] = taken / 2**20
     return found
