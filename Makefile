@@ -14,7 +14,7 @@ export MKL_NUM_THREADS ?= $(CORES)
 export OPENBLAS_NUM_THREADS ?= $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo faults test lint type unit docs format constraints clean
+.PHONY: help demo faults fuzz test lint type unit docs format constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -42,6 +42,10 @@ faults: $(INSTALLED) ## kill conversions and runs, fill disks, turn bits: half a
 docs: $(INSTALLED) ## the manual, into build/docs; a warning fails it
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "Open build/docs/index.html"
+
+# Structure-aware mutation of every kind of input; a finding is told by its kind and seed.
+fuzz: $(INSTALLED) ## feed mutated inputs to the commands: make fuzz MINUTES=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
 
 format: $(INSTALLED) ## mend what ruff can mend by itself
 	$(BIN)/ruff check --fix

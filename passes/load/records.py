@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,9 @@ LARGEST_DIRECTORY = 16 << 20
 LARGEST_PICKLE = 64 << 20
 """Most bytes of an archive's description of its tensors; those of the tensors are not counted."""
 
+DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, NotImplementedError, RecursionError)
+"""What reading damaged bytes raises; NotImplementedError is zipfile's answer to a compression it does not know."""
+
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR = struct.Struct("<4sLQL")
@@ -29,15 +33,12 @@ _LONGEST_COMMENT = 1 << 16
 
 @contextmanager
 def opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The zip archive in ``path``, its directory within bounds; whatever reading damaged bytes raises becomes one message.
-
-    NotImplementedError is zipfile's answer to a compression it does not know.
-    """
+    """The zip archive in ``path``, its directory within bounds; whatever reading damaged bytes raises becomes one message."""
     try:
         check_directory(path)
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, NotImplementedError, RecursionError) as error:
+    except DAMAGE as error:
         raise damaged(path, error) from error
 
 

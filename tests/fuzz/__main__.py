@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.fuzz.campaign import FINE, campaign, usable
+from tests.fuzz.campaign import FINE, campaign, samples, usable
 
 
 def seeds(kinds: Sequence[str], start: int, minutes: float | None, inputs: int | None) -> Iterator[tuple[str, int]]:
@@ -34,7 +34,8 @@ def main() -> int:
     start = random.SystemRandom().randrange(10**9) if asked.seed is None else asked.seed
     kinds = usable(asked.kinds)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as work:
-        found, findings = campaign(kinds, Path(work), seeds(kinds, start, minutes, asked.inputs), print)
+        made = samples(kinds, Path(work))
+        found, findings = campaign(made, Path(work), seeds(kinds, start, minutes, asked.inputs), print)
     for name, tally in found.items():
         told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(tally.outcomes.items()))
         print(f"{name}: {told}; slowest {tally.slowest:.1f} s, most memory {tally.memory / 2**20:.0f} MiB")

@@ -68,3 +68,13 @@ def test_what_is_repacked_can_be_read_in_one_way_alone(tmp_path: Path) -> None:
     assert made.getvalue().startswith(b"PK\x03\x04")
     with zipfile.ZipFile(io.BytesIO(made.getvalue())) as archive:
         assert [archive.read(name) for name in archive.namelist()] == [b"x"] * 3
+
+
+def test_packed_bytes_that_do_not_unpack_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/code/x.py", b"x = 1\n" * 100)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:41] + b"\xff\xff\xff\xff" + whole[45:])
+    with pytest.raises(UserError, match="cut short or damaged"), opened(path) as archive:
+        archive.read("a/code/x.py")
