@@ -37,8 +37,14 @@ def in_our_code(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     """
     if node.get("refdomain") != "py":
         return None
+    if not node.source:  # of an annotation, not written by hand: a name of another library
+        return contnode
     target, module, owner = node["reftarget"], node.get("py:module") or "", node.get("py:class") or ""
-    for written in (target, f"{module}.{target}", f"{module}.{owner}.{target}"):
+    places = [module, f"{module}.{owner}"]
+    if docstring := re.search(r"docstring of ([\w.]+)", node.source):  # also where another module hands it on
+        parts = docstring[1].split(".")
+        places += [".".join(parts[:cut]) for cut in range(len(parts), 1, -1)]
+    for written in (target, *(f"{place}.{target}" for place in places)):
         if found := located(written):
             domain = env.get_domain("py")
             linked = domain.resolve_xref(env, node["refdoc"], app.builder, "obj", found, node, contnode)
