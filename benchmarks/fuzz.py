@@ -2,7 +2,7 @@
 
     python -m benchmarks.fuzz --inputs 10000 --workers 2
 
-Writes ``results/fuzz.json`` and ``results/fuzz.md``. An input of a kind and seed is always the same one.
+Writes ``results/fuzz.json`` and ``results/fuzz.md``, anew each minute. An input of a kind and seed is always the same one.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ import os
 import platform
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tests.fuzz.campaign import FINE, LONGEST, PATIENCE, SLACK, Finding, Tally, campaign, samples, usable
+from tests.fuzz.campaign import FINE, LONGEST, PATIENCE, SLACK, Finding, Tally, run, samples, usable
 
 RESULTS = Path(__file__).parent / "results"
 SLOW = ("pickled module", "TorchScript", "exported program", "run state", "checkpoint to run", "pairs", "timm name")
@@ -46,17 +45,6 @@ def seeds(counts: Mapping[str, int], first: int, part: int, parts: int, until: f
                 yield kind, first + seed
 
 
-def merged(found: list[dict[str, Tally]]) -> dict[str, Tally]:
-    return {
-        kind: Tally(
-            sum((each[kind].outcomes for each in found), Counter()),
-            max(each[kind].slowest for each in found),
-            max(each[kind].memory for each in found),
-        )
-        for kind in found[0]
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=10_000)
@@ -67,14 +55,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "fuzz")
     asked = parser.parse_args()
     counts, begun = shares(usable(asked.kinds), asked.inputs), time.monotonic()
+    tallies, findings = {kind: Tally() for kind in counts}, list[Finding]()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as work, ThreadPoolExecutor(asked.workers) as pool:
         made, until = samples(list(counts), Path(work)), begun + 60 * asked.minutes
-        parts = [
-            pool.submit(campaign, made, Path(work) / f"part{k}", seeds(counts, asked.seed, k, asked.workers, until), print)
+        pending = {
+            pool.submit(
+                run,
+                made,
+                Path(work) / f"part{k}",
+                seeds(counts, asked.seed, k, asked.workers, until),
+                tallies,
+                findings,
+                print,
+            )
             for k in range(asked.workers)
-        ]
-        done = [part.result() for part in parts]
-    write(asked.out, merged([tallies for tallies, _ in done]), [one for _, found in done for one in found], asked, begun)
+        }
+        while pending:
+            done, pending = wait(pending, timeout=60, return_when=FIRST_EXCEPTION)
+            write(asked.out, tallies, findings, asked, begun)
+            for part in done:
+                part.result()
 
 
 def write(place: Path, tallies: dict[str, Tally], findings: list[Finding], asked: argparse.Namespace, begun: float) -> None:

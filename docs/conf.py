@@ -36,7 +36,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "attrs_inline", "attrs_block
 myst_heading_anchors = 3
 
 # Optional libraries that are not installed; what imports them is documented all the same.
-OPTIONAL = ("onnx", "onnx_ir", "onnxruntime", "nir", "pyarrow", "PIL", "matplotlib", "triton", "tensorboard")
+OPTIONAL = ("onnx", "onnx_ir", "onnxruntime", "nir", "h5py", "pyarrow", "PIL", "matplotlib", "triton", "tensorboard")
 autodoc_mock_imports = [name for name in OPTIONAL if find_spec(name) is None]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

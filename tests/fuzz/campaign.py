@@ -225,6 +225,19 @@ def campaign(
         work: a folder of its own.
     """
     tallies, findings = {name: Tally() for name in made}, list[Finding]()
+    run(made, work, seeds, tallies, findings, told)
+    return tallies, findings
+
+
+def run(
+    made: Mapping[str, Path],
+    work: Path,
+    seeds: Iterator[tuple[str, int]],
+    tallies: Mapping[str, Tally],
+    findings: list[Finding],
+    told: Any = lambda line: None,
+) -> None:
+    """The same into tallies that others may look at, or add to, meanwhile."""
     for name, seed, outcome, what, seconds, memory in fuzz(made, work, seeds):
         tally = tallies[name]
         tally.outcomes[outcome] += 1
@@ -234,4 +247,3 @@ def campaign(
         if outcome not in FINE:
             findings.append(Finding(name, seed, outcome, what))
             told(f"{name}, seed {seed}: {outcome}\n{what}")
-    return tallies, findings
