@@ -39,7 +39,7 @@ def mapping_page(record: Record) -> str:
         _repeat(record),
     )
     shown = data(record.model_dump(include=set(SHOWN)), "record")
-    return page(summary.title(record), main, shown, styles=("mapping.css",), scripts=("mapping.js",))
+    return page(summary.title(record), main, shown, styles=("chart.css", "mapping.css"), scripts=("mapping.js",))
 
 
 def compact(record: Record) -> Markup:

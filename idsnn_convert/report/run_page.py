@@ -32,7 +32,7 @@ def run_page(runs: Sequence[Run], baseline: Level | None = None) -> str:
     """
     title = "Training: " + ", ".join(run.name for run in runs)
     parts = _one(runs[0], baseline) if len(runs) == 1 else _several(runs, baseline)
-    return page(title, tag("main", tag("header", tag("h1", title)), *parts), styles=("run.css",))
+    return page(title, tag("main", tag("header", tag("h1", title)), *parts), styles=("chart.css", "run.css"))
 
 
 def _one(run: Run, baseline: Level | None) -> list[object]:

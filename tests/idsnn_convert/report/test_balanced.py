@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 
 from idsnn_convert.report import summary
 from idsnn_convert.report.balanced import accuracy, balance_section
+from idsnn_convert.report.html import mapping_page
 from idsnn_convert.report.markdown import markdown
 from idsnn_convert.report.record import Balance, Curve, Record
 
@@ -56,3 +57,10 @@ def test_as_markdown(record: Record) -> None:
     assert "| `if_2` | 2 | 14.5 |" in lines
     assert "| 250 | 71.00 |" in lines
     assert "## Balanced thresholds" not in markdown(record)
+
+
+def test_the_page_brings_the_styles_of_its_chart(record: Record) -> None:
+    page = mapping_page(record.model_copy(update={"balance": BALANCE}))
+    assert "Top-1 of 500 test images" in page
+    assert all(f".{name} {{" in page for name in ("line", "level", "look0"))
+    assert "Balanced thresholds" not in mapping_page(record)
