@@ -50,6 +50,11 @@ class Energy(Printed):
         """:meth:`point` for 1 to T."""
         return [self.point(steps) for steps in range(1, self.work.time_steps + 1)]
 
+    def pareto(self) -> list[int]:
+        """The numbers of steps that pay: with fewer steps, which cost no more by any model, fewer images are right."""
+        top1 = self.work.top1_per_step
+        return [step for step, found in enumerate(top1, 1) if found > max(top1[: step - 1], default=-1.0)]
+
     def ann(self) -> dict[str, float | None]:
         """Energy by every model of the same network without spikes, nothing zero: one pass of MACs."""
         return {name: model.joules(self.work.dense_macs, 0) for name, model in MODELS.items()}

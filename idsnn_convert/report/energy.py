@@ -29,8 +29,9 @@ def print_energy(found: Energy) -> None:
     out.print()
     out.print(_points(found))
     paragraph(
-        f"Means over {work.images:,} images, {found.normalisation} normalisation; top-1 of these images. Energies are models, "
-        "not measurements, loihi's and truenorth's of layers with spikes as inputs alone: --json says what each assumes."
+        f"Means over {work.images:,} images, {found.normalisation} normalisation; top-1 of these images. T is on the Pareto "
+        "front if no fewer steps, which cost less, get as many right. Energies are models, not measurements, loihi's and "
+        "truenorth's of layers with spikes as inputs alone: --json says what each assumes."
     )
 
 
@@ -56,12 +57,18 @@ def _energies(found: Energy) -> Any:
 
 
 def _points(found: Energy) -> Any:
-    numbers = ("T", "top-1 %", "ACs", "MACs", "energy")
-    made = table(*numbers, numbers=numbers)
+    numbers, pays = ("T", "top-1 %", "ACs", "MACs", "energy"), found.pareto()
+    made = table(*numbers, "Pareto", numbers=numbers)
     for point in found.points():
         counts = (f"{point['effective_acs']:,.0f}", f"{point['effective_macs']:,.0f}")
         energy = joules(point["joules"][next(iter(MODELS))])
-        made.add_row(str(point["time_steps"]), f"{point['top1_percent']:.2f}", *counts, energy)
+        made.add_row(
+            str(point["time_steps"]),
+            f"{point['top1_percent']:.2f}",
+            *counts,
+            energy,
+            "yes" if point["time_steps"] in pays else "no",
+        )
     return made
 
 
@@ -87,6 +94,7 @@ def described_energy(found: Energy) -> dict[str, Any]:
             {"name": n.name, "neurons": n.neurons, "spikes_per_step": list(n.spikes), "rate": n.rate} for n in work.neurons
         ],
         "points": found.points(),
+        "pareto_time_steps": found.pareto(),
         "without_spikes": {"dense_macs": work.dense_macs, "joules": found.ann()},
         "models": {
             name: {

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from idsnn_convert.measure import measure_energy
+from idsnn_convert.measure import Energy, measure_energy
 from idsnn_convert.runtime.energy import MODELS
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.synops import Work
 
 
 def test_points_grow_with_the_steps_and_the_ann_is_one_pass(student: Path, fashion: str) -> None:
@@ -24,6 +25,11 @@ def test_points_grow_with_the_steps_and_the_ann_is_one_pass(student: Path, fashi
     assert points[2]["joules"]["loihi"] == pytest.approx(23.6e-12 * found.work.acs())
     assert found.ann()["loihi"] is None
     assert found.ann()["horowitz-45nm-fp32"] == first.joules(found.work.dense_macs, 0)
+
+
+def test_steps_pay_where_no_fewer_get_as_many_right() -> None:
+    work = Work(10, (), (), (40.0, 60.0, 60.0, 55.0, 70.0))
+    assert Energy(work, "half").pareto() == [1, 2, 5]
 
 
 def test_a_teacher_is_no_student(teacher: Path, fashion: str) -> None:

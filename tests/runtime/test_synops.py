@@ -145,3 +145,18 @@ def test_a_silent_network_does_nothing_after_its_stem() -> None:
     work = count(SpikingNetwork(graph, graphs.random_tensors(graph), 2), [(IMAGES, LABELS)])
     assert work.acs() == 0
     assert work.macs() == work.layers[0].total
+
+
+@pytest.mark.parametrize(
+    ("neuron", "macs", "acs"),
+    [(Neuron(), 18093.0, 36129.6), (Neuron("if", decay=1.0, reset="soft"), 18098.0, 44556.0)],
+)
+def test_the_counts_are_those_of_neurobench(neuron: Neuron, macs: float, acs: float) -> None:
+    """What neurobench 2.3.0 gave for this network and these images, by ``benchmarks/neurobench_equal.py``."""
+    graph = graphs.spiking(neuron=neuron)
+    tensors = graphs.random_tensors(graph)
+    tensors["layer1.0.conv1.weight"][:, 0] = 0
+    images = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images[:, :, :2] = 0
+    work = count(SpikingNetwork(graph, tensors, 4, fused=False), [(images, torch.zeros(5))])
+    assert [work.macs(), work.acs(), work.dense_macs * 4] == pytest.approx([macs, acs, 128480])

@@ -18,7 +18,7 @@ def test_every_layer_and_the_sums_are_printed(capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines()]
     assert ["bo[d]y", "spikes", "5.0", "40"] in rows
-    assert ["1", "50.00", "10", "100", "469", "pJ"] in rows
+    assert ["1", "50.00", "10", "100", "469", "pJ", "yes"] in rows
     assert ["loihi", "944", "pJ", "-", "-", "fetched"] in rows
     assert "40 accumulations and 200 multiply-accumulates an image" in out
     assert "600 multiply-accumulates an image" in out
