@@ -89,11 +89,8 @@ def write(place: Path, tallies: dict[str, Tally], findings: list[Finding], asked
         for kind, tally in tallies.items()
     ]
     record: dict[str, Any] = {
-        "machine": {
-            "cpu": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
         "torch": torch.__version__,
         "first_seed": asked.seed,
         "inputs": sum(row["inputs"] for row in rows),

@@ -304,7 +304,7 @@ KINDS: dict[str, Kind] = {
     "checkpoint to run": Kind(
         lambda folder: _cifar(folder), {"student.safetensors": safetensors_changed}, (*EVALUATE, "cifar10:.", *COLOURED)
     ),
-    "NIR": Kind(_nir, {"network.nir": hdf5_changed}, ("call", "nir", "network.nir"), "nir"),
+    "NIR": Kind(_nir, {"network.nir": hdf5_changed}, ("inspect", "network.nir"), "nir"),
     "recipe": Kind(_recipe, {"recipe.toml": toml_changed}, ("call", "recipe", "recipe.toml")),
     "target": Kind(
         _target, {"target.toml": toml_changed}, ("convert", "teacher", "--target", "target.toml", "-o", "made.safetensors")

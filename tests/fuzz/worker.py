@@ -67,12 +67,6 @@ class Watch:
         return not inside
 
 
-def _nir(path: str) -> None:
-    from idsnn_convert.runtime.export.nir.read import from_nir
-
-    from_nir(Path(path))
-
-
 def _recipe(path: str) -> None:
     from idsnn_convert.runtime.recipe import load_recipe
 
@@ -92,7 +86,7 @@ def _unpack(*paths: str) -> None:
         unpack(kind, folder, 10_000)
 
 
-CALLS: dict[str, Callable[..., None]] = {"nir": _nir, "recipe": _recipe, "unpack": _unpack}
+CALLS: dict[str, Callable[..., None]] = {"recipe": _recipe, "unpack": _unpack}
 """Readers that no command calls alone."""
 
 
