@@ -33,6 +33,8 @@ PATIENCE = 10.0
 """Seconds of processor time that an input may take: on a busy machine the clock goes on without it."""
 LONGEST = 60.0
 """Seconds by the clock."""
+WARMING = 900.0
+"""Seconds that the first input of a kind may take, a sound one: libraries are imported for it."""
 SLACK = 512 << 20
 """Bytes that an input may take beyond twice its own."""
 FINE = ("read", "refused")
@@ -88,7 +90,7 @@ class Worker:
             RuntimeError: if it is not read as such.
         """
         if kind not in self.warm:
-            answer, _ = self.ask(self.samples[kind], KINDS[kind].command, 120, limited=False)
+            answer, _ = self.ask(self.samples[kind], KINDS[kind].command, WARMING, limited=False)
             if answer is None or answer["code"] != 0:
                 raise RuntimeError(f"the sound sample of {kind} was not read: {answer or self.told()}")
             self.warm.add(kind)
@@ -113,7 +115,7 @@ class Worker:
         assert self.process.stdout is not None
         begun, spent = time.monotonic(), self._spent()
         ready: list[Any] = []
-        while not ready and time.monotonic() - begun < LONGEST and self._spent() - spent < patience:
+        while not ready and time.monotonic() - begun < max(LONGEST, patience) and self._spent() - spent < patience:
             ready, _, _ = select.select([self.process.stdout], [], [], 0.5)
         line = self.process.stdout.readline() if ready else b""
         return dict(json.loads(line)) if line else None
