@@ -51,7 +51,8 @@ UNFINISHED = re.compile("|".join(rf"\b{a}{b}\b" for a, b in (("TO", "DO"), ("FIX
 MACHINE_PATH = re.compile(r"""(?<![\w.])/(?:home|root|tmp|work|mnt|opt|Users)/""")
 
 
-WRITES = re.compile(r"""\.write_(?:text|bytes)\(|\bsave_file\(|\bopen\([^)]*["'][wax]b?\+?["']""")
+# Not what click calls adding to a help text.
+WRITES = re.compile(r"""(?<!formatter)\.write_(?:text|bytes)\(|\bsave_file\(|\bopen\([^)]*["'][wax]b?\+?["']""")
 # All or nothing is what runtime/files.py is for. These write into the place it gives them, a scratch folder or a lock.
 WRITERS = {
     "runtime/files.py",
