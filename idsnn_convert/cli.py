@@ -127,9 +127,11 @@ class Command(click.Command):
     def __init__(
         self, *args: Any, sections: Mapping[str, tuple[str, ...]] | None = None, fails: str = "", **settings: Any
     ) -> None:
+        codes = f"Exit codes: 0 done;{fails and f' 1 {fails};'} 2 a mistake in what was asked; 130 stopped by Ctrl-C."
+        settings["epilog"] = "\n\n".join(filter(None, (settings.get("epilog"), codes)))
         super().__init__(*args, **settings)
         self.params += _loudness()
-        self.sections, self.fails = sections or {}, fails
+        self.sections = sections or {}
 
     def invoke(self, ctx: click.Context) -> Any:
         began = time.monotonic()
@@ -166,13 +168,6 @@ class Command(click.Command):
                 formatter.write_dl([rows.pop(name) for name in names])
         with formatter.section("Other" if self.sections else "Options"):
             formatter.write_dl(list(rows.values()))
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        super().format_epilog(ctx, formatter)
-        failed = f" 1 {self.fails};" if self.fails else ""
-        formatter.write_paragraph()
-        with formatter.indentation():
-            formatter.write_text(f"Exit codes: 0 done;{failed} 2 a mistake in what was asked; 130 stopped by Ctrl-C.")
 
 
 def _most_memory() -> float:
