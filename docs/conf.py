@@ -38,6 +38,7 @@ myst_heading_anchors = 3
 # Optional libraries that are not installed; what imports them is documented all the same.
 OPTIONAL = ("onnx", "onnx_ir", "onnxruntime", "nir", "h5py", "pyarrow", "PIL", "matplotlib", "triton", "tensorboard")
 autodoc_mock_imports = [name for name in OPTIONAL if find_spec(name) is None]
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 python_use_unqualified_type_names = True

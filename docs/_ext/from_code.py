@@ -137,7 +137,7 @@ class Architectures(FromText):
 
         yield from _table("Residual network", "Block", "Blocks a stage", "Channels a stage gives")
         for name, arch in ARCHS.items():
-            numbers = ("-".join(map(str, row)) for row in (arch.depths, arch.outputs))
+            numbers = ("\N{NON-BREAKING HYPHEN}".join(map(str, row)) for row in (arch.depths, arch.outputs))
             yield from _row(f"``{name}``", arch.block, *numbers)
         yield from _table("Chain of layers", "Its layers", "Linear layers")
         for name, chain in CHAINS.items():
