@@ -181,7 +181,7 @@ def check_shown(shown: str, printed: str, figures_vary: bool = False) -> None:
 
 def masked(text: str) -> str:
     """``text`` without its numbers, and without the spaces and rules whose lengths depend on them."""
-    return re.sub(r"[ ─]+", " ", re.sub(r"\d[\d,.]*(e[+-]?\d+)?", "0", text))
+    return re.sub(r"[ ─]+", " ", re.sub(r"\d+([.,]\d+)*(e[+-]?\d+)?", "0", text))
 
 
 def our_commands(text: str) -> list[list[str]]:
