@@ -102,7 +102,7 @@ SCALES = {
 }
 """``paper``: 100 Poisson steps and thresholds from 2,500, as there. ``small``: 8 steps of the analog image, which need no
 average over noise, and thresholds at the 99th percentile: at the largest current deep layers stay silent for so few steps.
-Some twenty minutes of one processor core with resnet20 as the teacher."""
+Some tens of minutes of one processor core with resnet20 as the teacher."""
 
 
 def planned(

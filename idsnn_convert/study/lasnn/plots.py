@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from idsnn_convert.runtime.files import replacing
-from idsnn_convert.study.lasnn.plan import ANN, ARMS, CONVERTED
+from idsnn_convert.study.lasnn.plan import ANN, ARMS, CONVERTED, LASNN
 from idsnn_convert.study.plots import STYLE, Look, curve, finish
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ LOOKS: dict[str, Look] = {
     "lasnn": ("#009E73", "-", "D"),
     "lasnn-gradient": ("#D55E00", (0, (5, 1)), "P"),
 }
-"""Arm -> colour, line and marker (Okabe & Ito 2008); of further teachers' runs the marker is hollow."""
+"""Arm -> colour, line and marker (Okabe & Ito 2008)."""
+OTHERS = ("--", ":", "-.")
+"""Lines of further teachers' runs, whose markers are hollow."""
 
 
 def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
@@ -59,18 +61,22 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
 
 
 def _accuracy(panel: Axes, result: Mapping[str, Any]) -> None:
-    """The arms over their epochs; the network they come from, and it converted, as lines across."""
-    many = len({each["teacher"] for each in result["curves"] if each["arm"] == "lasnn"}) > 1
+    """The arms over their epochs; the network they come from, and it converted, as lines across, on the table's images."""
+    teachers = list(result["teachers"])
     for each in result["curves"]:
         if each["arm"] != ANN:
-            by = f", {each['teacher']}" if many and each["arm"] == "lasnn" else ""
-            first = each["teacher"] == next(iter(result["teachers"]))
-            curve(panel, ARMS[each["arm"]].label + by, LOOKS[each["arm"]], each["top1"], hollow=bool(by) and not first)
+            colour, line, marker = LOOKS[each["arm"]]
+            many = each["arm"] == LASNN and len(teachers) > 1
+            place = teachers.index(each["teacher"]) if many else 0
+            by = f", {each['teacher']}" if many else ""
+            look = (colour, OTHERS[(place - 1) % len(OTHERS)] if place else line, marker)
+            curve(panel, ARMS[each["arm"]].label + by, look, each["top1"], hollow=bool(place))
     for row in result["rows"]:
         if row["arm"] in (ANN, CONVERTED):
             colour, line, _ = LOOKS[row["arm"]]
-            panel.axhline(row["top1"]["mean"], color=colour, linestyle=line, label=ARMS[row["arm"]].label)
-    finish(panel, "test top-1 (%)")
+            label = f"{ARMS[row['arm']].label}, on {result['test_images']:,} images"
+            panel.axhline(row["top1"]["mean"], color=colour, linestyle=line, label=label)
+    finish(panel, f"top-1 (%) on {result['test_images_each_epoch']:,} test images")
 
 
 def _spikes(panel: Axes, result: Mapping[str, Any]) -> None:

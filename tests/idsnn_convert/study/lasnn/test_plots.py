@@ -21,7 +21,7 @@ def test_curves_and_spikes_are_drawn_as_svg_and_png(tmp_path: Path) -> None:
     assert png.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     told = {"".join(each.itertext()).strip() for each in ElementTree.parse(svg).iter() if each.tag.endswith("}text")}
     lasnn = ARMS["lasnn"].label
-    assert {f"{lasnn}, densenet121", f"{lasnn}, vgg16", "ANN", "converted only", "neuron layer"} <= told
+    assert {f"{lasnn}, densenet121", f"{lasnn}, vgg16", "ANN, on 2,000 images", "neuron layer"} <= told
     assert "spiking vgg5, T = 8, cifar10: mean and deviation over 3 seeds" in told
 
 
