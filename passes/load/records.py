@@ -103,15 +103,16 @@ def check_records(path: Path, records: list[zipfile.ZipInfo], packed: Callable[[
         raise UserError(f"{path}: its records claim {total:,} bytes, more than the file has")
 
 
-def repacked(archive: zipfile.ZipFile) -> io.BytesIO:
-    """The same records in an archive of our making, with code as it was unpacked.
+def repacked(archive: zipfile.ZipFile, without: str = "\0") -> io.BytesIO:
+    """The same records in an archive of our making, with code as it was unpacked; but those whose names end in ``without``.
 
     torch finds an archive's directory in another way than Python does; of this one there is but one way to read it.
     """
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as plain:
         for record in archive.infolist():
-            plain.writestr(record.filename, archive.read(record))
+            if not record.filename.endswith(without):
+                plain.writestr(record.filename, archive.read(record))
     made.seek(0)
     return made
 

@@ -86,7 +86,7 @@ def read_script(path: Path) -> Any:
             raise UserError(f"its code and descriptions are {total:,} bytes long; at most {LARGEST_CODE:,} are read")
         for record in told:
             _check_text(record.filename, archive.read(record))
-        plain = repacked(archive)
+        plain = repacked(archive, without=".debug_pkl")  # read late, by C++, and of use to its author alone
     with _quiet():
         try:
             tried(lambda: _compiled(plain), within=2 * path.stat().st_size)

@@ -200,3 +200,11 @@ def test_a_graph_of_too_many_calls_is_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(torchscript, "MOST_CALLS", 5)
     with pytest.raises(UserError, match=r"it makes \d+ calls; at most 5"):
         load_teacher(saved(nn.Conv2d(3, 2, 3), tmp_path / "a.pt"), input_size=8)
+
+
+def test_notes_for_debugging_are_not_read(tmp_path: Path) -> None:
+    # A memo place that C++ would make a table of gigabytes for.
+    path = saved(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 5)), tmp_path / "a.pt")
+    bomb = b"\x80\x02]r\xff\xff\xff\x7f."
+    repacked(path, lambda name, data: bomb if name.endswith(".debug_pkl") else data)
+    assert load_teacher(path, input_size=8).form == "TorchScript"
