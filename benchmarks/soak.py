@@ -151,7 +151,7 @@ def write(args: argparse.Namespace, samples: list[dict[str, float]], code: int |
 
 
 def page(told: dict[str, Any], rows: dict[str, dict[str, float]]) -> str:
-    ended = {None: "still running, or interrupted", 130: "stopped as asked, exit code 130"}
+    ended = {None: "Still running, or interrupted", 130: "Stopped as asked, exit code 130"}
     versions = ", ".join(f"{name} {version}" for name, version in {"python": told["python"], **told["versions"]}.items())
     lines = [
         "# Hours of training",
@@ -162,16 +162,19 @@ def page(told: dict[str, Any], rows: dict[str, dict[str, float]]) -> str:
         f"{told['seconds'] / 3600:.2f} hours, {told['epochs']} epochs of {told['train_images']} training and "
         f"{told['test_images']} test images of {told['data']}, each with evaluation, checkpoints and state; {told['teacher']} "
         f"distilled into itself, T = {told['time_steps']}, batches of {told['batch']}. "
-        f"{ended.get(told['exit_code'], 'ended with exit code ' + str(told['exit_code']))}.",
+        f"{ended.get(told['exit_code'], 'Ended with exit code ' + str(told['exit_code']))}.",
         "",
         f"After a warm-up of {told['warm_up_seconds'] / 60:.0f} minutes:",
         "",
         "| | first | least | most | last | slope an hour | its standard error |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
+    told_of_memory = (
+        "Pages that stand in files (libraries) come and go with the machine's other work; a leak would raise the others."
+    )
     keys = ("first", "least", "most", "last", "per_hour", "error")
     lines += [f"| {QUANTITIES[name]} | {' | '.join(f'{row[key]:g}' for key in keys)} |" for name, row in rows.items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", told_of_memory]) + "\n"
 
 
 if __name__ == "__main__":
