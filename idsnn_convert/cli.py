@@ -141,6 +141,12 @@ class Command(click.Command):
             if LOUDNESS.get() == VERBOSE:
                 click.echo(f"Took {time.monotonic() - began:.1f} s and at most {_most_memory():,.0f} MiB.", err=True)
 
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **settings)
+        except click.UsageError as error:  # which repeats what was typed, as it was
+            raise click.UsageError(printable(error.format_message()), error.ctx) from error
+
     def _invoke(self, ctx: click.Context) -> Any:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # as stderr's: a name never breaks an ASCII pipe

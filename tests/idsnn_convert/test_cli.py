@@ -213,3 +213,11 @@ def test_every_command_has_its_module() -> None:
     context = click.Context(main)
     assert [main.get_command(context, name).name for name in main.list_commands(context)] == list(COMMANDS)
     assert main.get_command(context, "cli") is None
+
+
+def test_words_that_no_command_takes_are_told_without_escape_sequences() -> None:
+    for words in (["a", "b\x1b]0;title\x07"], ["a", "--target\x1b[31m", "x"]):
+        result = CliRunner().invoke(main, ["convert", *words, "--target", "same"])
+        assert result.exit_code == 2
+        assert "\x1b" not in result.stderr
+        assert "\\x1b" in result.stderr

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -144,3 +145,14 @@ def test_rows_that_no_bytes_stand_for_are_not_listed(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "train.parquet")
     with pytest.raises(UserError, match=r"declares 300,000 rows of [\d,]+ bytes, and has \d"):
         open_dataset(f"parquet:{tmp_path}")
+
+
+def test_damage_anywhere_in_the_footer_is_told(tmp_path: Path) -> None:
+    whole = write(tmp_path / "train.parquet", [0, 1]).read_bytes()
+    footer = int.from_bytes(whole[-8:-4], "little")
+    for at in range(len(whole) - 8 - footer, len(whole) - 8, 3):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << at % 8
+        (tmp_path / "train.parquet").write_bytes(damaged)
+        with contextlib.suppress(UserError):
+            _ = open_dataset(f"parquet:{tmp_path}").train
