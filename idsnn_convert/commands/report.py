@@ -66,6 +66,7 @@ def command(
     from idsnn_convert.report.terminal import print_written
     from idsnn_convert.report.text import print_json
     from idsnn_convert.report.write import check_places
+    from idsnn_convert.runtime.errors import UserError
     from idsnn_convert.runtime.files import write_text
 
     asked = {name: value for name, value in measured.items() if value is not None}
@@ -76,7 +77,14 @@ def command(
     level = None if baseline is None else read_baseline(baseline)
     for run in runs if data is not None else ():
         _measure(run, data, device, asked)
-    write_text(output, run_page(read_runs(list(runs)), level))
+    read = read_runs(list(runs))
+    try:
+        page = run_page(read, level)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        # What trained a network is not needed to run it, so reading a checkpoint does not check it.
+        problem = f"of {', '.join(map(str, runs))} it is not told as this release tells it how it was trained ({error!r:.200})"
+        raise UserError(problem, hint="Is last.safetensors the run's own?") from error
+    write_text(output, page)
     if as_json:
         print_json(
             {"kind": "run report", "file": str(output), "bytes": output.stat().st_size, "runs": [str(run) for run in runs]}

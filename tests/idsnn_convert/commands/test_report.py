@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from idsnn_convert.runtime.checkpoint import read, save
 from tests.idsnn_convert.files import assert_told, done, run
 
 
@@ -66,3 +67,12 @@ def test_what_a_run_cannot_be_held_against(arguments: list[str], told: list[str]
 def test_a_request_that_cannot_be_met_writes_nothing(arguments: list[str], told: list[str]) -> None:
     assert_told(run("report", *arguments), *told)
     assert list(Path().iterdir()) == []
+
+
+def test_a_run_whose_checkpoint_tells_its_training_otherwise_is_told(trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "other"))
+    last = read(folder / "last.safetensors")
+    training = {key: value for key, value in last.training.items() if key != "dataset"}
+    save(folder / "last.safetensors", last.with_tensors(last.tensors, training=training))
+    assert_told(run("report", folder, "-o", "page.html"), "not told as this release tells it how it was trained")
+    assert not Path("page.html").exists()
