@@ -14,10 +14,12 @@ from idsnn_convert.runtime.stop import Interrupted, StopRequest
 
 @pytest.fixture(autouse=True)
 def _heard() -> Iterator[None]:
-    """SIGINT as a terminal's foreground has it: in the background shells have it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Signals as a terminal's foreground has them: in the background shells have SIGINT ignored, and nohup SIGHUP."""
+    heard = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {signum: signal.signal(signum, handler) for signum, handler in heard.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
 
 
 def send(signum: int) -> None:
