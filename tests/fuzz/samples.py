@@ -36,6 +36,7 @@ from tests.passes.made import network, spec
 SPEC = spec((1, 1))
 SHAPE = SPEC.input_shape
 CONVERT = ("convert", "teacher", "--target", "same", "-T", "2", "-o", "student.safetensors", "--report", "student.html")
+TARGET = ("convert", "teacher", "--target", "target.toml", "-o", "made.safetensors")
 EVALUATE = ("evaluate", "student.safetensors", "--normalisation", "0.5/0.5", "--data")
 COLOURED = ("--normalisation", "0.5,0.5,0.5/0.2,0.2,0.2")
 
@@ -140,7 +141,7 @@ def _target(folder: Path) -> None:
 
 
 def _pairs(folder: Path) -> None:
-    _state(folder)
+    _target(folder)
     (folder / "pairs.toml").write_text(
         'default = "relative"\n"stage1.block0" = "stage1.block0"\nstage2.block0 = "stage2.block0"\n'
     )
@@ -306,10 +307,8 @@ KINDS: dict[str, Kind] = {
     ),
     "NIR": Kind(_nir, {"network.nir": hdf5_changed}, ("inspect", "network.nir"), "nir"),
     "recipe": Kind(_recipe, {"recipe.toml": toml_changed}, ("call", "recipe", "recipe.toml")),
-    "target": Kind(
-        _target, {"target.toml": toml_changed}, ("convert", "teacher", "--target", "target.toml", "-o", "made.safetensors")
-    ),
-    "pairs": Kind(_pairs, {"pairs.toml": toml_changed}, (*CONVERT, "--match", "pairs.toml")),
+    "target": Kind(_target, {"target.toml": toml_changed}, TARGET),
+    "pairs": Kind(_pairs, {"pairs.toml": toml_changed}, (*TARGET, "--match", "pairs.toml")),
     "CIFAR batch": Kind(_cifar, {"test_batch.bin": bytes_changed}, (*EVALUATE, "cifar10:.", *COLOURED)),
     "pickled CIFAR batch": Kind(_cifar_pickles, {"test_batch": pickle_changed}, (*EVALUATE, "cifar10:.", *COLOURED)),
     "Fashion-MNIST": Kind(
