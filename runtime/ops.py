@@ -12,8 +12,9 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
-from torch import nn
+from torch import fx, nn
 
 from idsnn_convert.runtime import modules
 from idsnn_convert.runtime.batch_norm import BatchNorm2d
@@ -24,7 +25,6 @@ from idsnn_convert.runtime.neurons import neuron_from_attrs, parameter_shapes
 Shapes = tuple[Shape, ...]
 NAME_PART = re.compile(r"[A-Za-z0-9_]+")
 LONGEST_NAME = 300
-MODULE_ATTRIBUTES = frozenset(dir(nn.Module)) | {"training"}
 LARGEST_ELEMENTS = 1 << 31
 """Most elements a declared tensor or map may have; more is refused before anything is allocated."""
 
@@ -327,12 +327,18 @@ def _tensors(node: Node) -> dict[str, Shape]:
         raise UserError(f"graph node {node.name!r} ({node.op}): {error}") from error
 
 
+@cache
+def _taken() -> frozenset[str]:
+    """What a torch.fx module has, or its code calls itself: no layer can be called so."""
+    return frozenset(dir(fx.GraphModule(nn.Module(), fx.Graph()))) | {"self"}
+
+
 def _check_name(name: str) -> None:
     """Names become paths of submodules in Python code that torch.fx writes and runs: nothing else may pass."""
     parts = name.split(".")
     if len(name) > LONGEST_NAME or not all(NAME_PART.fullmatch(part) for part in parts):
         raise UserError(f"graph node {name!r:.200}: a name is letters, digits and _ in parts joined by dots")
-    if taken := [part for part in parts if keyword.iskeyword(part) or part in MODULE_ATTRIBUTES]:
+    if taken := [part for part in parts if keyword.iskeyword(part) or part in _taken()]:
         raise UserError(f"graph node {name!r}: {taken[0]!r} cannot be the name of a submodule")
 
 

@@ -127,8 +127,12 @@ def test_broken_graphs_are_refused(tiny_graph: Graph) -> None:
 INJECTED = 'training") or print("INJECTED") or getattr(self, "training'
 
 
+SPOKEN_FOR = ("a.class", "forward", "training", "self", "graph", "meta", "_modules", "_graph", "_wrapped_call")
+
+
 @pytest.mark.parametrize(
-    "name", ["", "a..b", ".a", "a.", "a b", "a-b", "ä", "a\n", "../x", INJECTED, "x" * 301, "a.class", "forward", "training"]
+    "name",
+    ["", "a..b", ".a", "a.", "a b", "a-b", "ä", "a\n", "../x", INJECTED, "x" * 301, *SPOKEN_FOR],
 )
 def test_names_that_are_no_path_of_a_submodule_are_refused(tiny_graph: Graph, name: str) -> None:
     """torch.fx writes them into Python code."""
