@@ -281,6 +281,8 @@ class SpikingNeuron(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         steps = self.time_steps
+        if steps == 1 and not torch.is_grad_enabled():
+            return self._one_step(x)
         currents = x.expand(steps, *x.shape) if self.repeats else x.unflatten(0, (steps, x.shape[0] // steps))
         if self.start is not None:
             currents = torch.cat([self._later(currents[:1], self.start), currents[1:]])
@@ -290,6 +292,15 @@ class SpikingNeuron(nn.Module):
             hard = self.neuron.reset == "hard"
             self.end = last.masked_fill(fired > 0, 0) if hard else last - self.v_threshold * fired
         return spikes.flatten(0, 1)
+
+    def _one_step(self, x: Tensor) -> Tensor:
+        """As :meth:`forward`, of one step that nothing is learned from: in the memory layout of ``x``, without copies."""
+        u = x if self.start is None else self._later(x, self.start)
+        fired = u > self.v_threshold
+        spikes = fired.to(x.dtype)
+        if self.carries:
+            self.end = u.masked_fill(fired, 0) if self.neuron.reset == "hard" else u - self.v_threshold * spikes
+        return spikes
 
     def _later(self, current: Tensor, left: Tensor) -> Tensor:
         """The potential that ``current`` and what was left of the potential before make."""
