@@ -142,6 +142,7 @@ class Command(click.Command):
                 click.echo(f"Took {time.monotonic() - began:.1f} s and at most {_most_memory():,.0f} MiB.", err=True)
 
     def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        """As click's; what was typed wrong is told with its control characters written out."""
         try:
             return super().make_context(*args, **settings)
         except click.UsageError as error:  # which repeats what was typed, as it was
