@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from contextlib import redirect_stdout
 
 
-class Printed:
+class Printed(ABC):
     """What a function of this package gives back. ``str`` is what its command prints; ``repr`` is one line.
 
     A result tells itself by three methods; what they need to draw is imported when they are called.
     """
 
+    @abstractmethod
     def brief(self) -> str:
         """The result in a few words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show(self) -> None:
         """Prints the result on stdout, as its command does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _repr_html_(self) -> str:
         """The result as tables, all text in it escaped, for notebooks."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         from idsnn_convert.cli import printable

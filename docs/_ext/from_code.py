@@ -12,6 +12,7 @@ import ast
 import inspect
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -64,11 +65,12 @@ class CommandHelp(SphinxDirective):
         return listed
 
 
-class FromText(SphinxDirective):
+class FromText(SphinxDirective, ABC):
     """A directive that gives reStructuredText, in which docstrings are written."""
 
+    @abstractmethod
     def lines(self) -> Iterable[str]:
-        raise NotImplementedError
+        """The text, line by line."""
 
     def run(self) -> list[nodes.Node]:
         holder = new_document(self.env.docname, self.state.document.settings)

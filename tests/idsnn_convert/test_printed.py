@@ -12,6 +12,9 @@ class Answer(Printed):
     def show(self) -> None:
         print("forty\ntwo\n")
 
+    def _repr_html_(self) -> str:
+        return "<p>42"
+
 
 def test_text_is_what_is_printed_and_repr_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert str(Answer()) == "forty\ntwo"
@@ -20,6 +23,8 @@ def test_text_is_what_is_printed_and_repr_one_line(capsys: pytest.CaptureFixture
 
 
 def test_a_result_tells_itself() -> None:
-    for missing in (Printed().brief, Printed().show, Printed()._repr_html_):
-        with pytest.raises(NotImplementedError):
-            missing()
+    class Mute(Printed):
+        pass
+
+    with pytest.raises(TypeError, match=r"_repr_html_.*brief.*show"):
+        Mute()  # type: ignore[abstract]
