@@ -14,6 +14,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from idsnn_convert.runtime.fixed_point import ONE
 from idsnn_convert.runtime.kernels import STEPS_PER_BYTE, Kernels, Norm, NormGradients, input_factors, wide
 from idsnn_convert.runtime.neurons import Neuron
 
@@ -33,10 +34,12 @@ class _Layer:
         self.neuron, self.time_steps, self.hard = neuron, time_steps, neuron.reset == "hard"
         self.packed = neuron.surrogate == "rectangle"
 
-    def infer(self, x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None) -> Tensor:
-        spikes = x.new_empty(self.time_steps, *x.shape[1:])
+    def infer(
+        self, x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None, code: torch.dtype | None = None
+    ) -> Tensor:
+        spikes = x.new_empty(self.time_steps, *x.shape[1:], dtype=code)
         for rows, _, fired in self._fired(x, scale, shift, residual):
-            spikes[:, rows] = fired
+            spikes[:, rows] = fired if code is None else fired.mul_(ONE[code])
         return spikes
 
     def forward(
@@ -78,7 +81,7 @@ class _Layer:
                 if factors:
                     torch.addcmul(factors[0][:m], u, factors[1][:m], out=u)
             if residual is not None:
-                u.add_(residual[:, rows])
+                u.add_(residual[:, rows], alpha=1 / ONE.get(residual.dtype, 1))
             for t in range(1, self.time_steps):
                 if self.hard:
                     torch.le(u[t - 1], v, out=fired[t])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from idsnn_convert.runtime.backends import chosen
 from idsnn_convert.runtime.batch_norm import batch_statistics, world_of
 from idsnn_convert.runtime.distributed import ALONE, World
+from idsnn_convert.runtime.fixed_point import decoded, encoded
 from idsnn_convert.runtime.kernels import Kernels, Norm
 from idsnn_convert.runtime.neurons import SpikingNeuron
 
@@ -63,12 +64,20 @@ class FusedNeuron(nn.Module):
     """``neuron([norm](x) [+ residual])`` in one pass: (T*B, C, H, W) -> spikes of the same shape, channels-last.
 
     If the neuron repeats its input, x is (B, C, H, W), the same at every step. Maps of features (T*B, F) pass as maps
-    of one pixel. Borrows the layers, which stay where the network has them (its state dict does not change); equal to
-    running them one after the other up to the rounding of the norm's scale and shift.
+    of one pixel. With ``code`` spikes leave as bytes of that type, without gradient, and the residual may come as such, see
+    :mod:`idsnn_convert.runtime.fixed_point`. Borrows the layers, which stay where the network has them (its state dict does
+    not change); equal to running them one after the other up to the rounding of the norm's scale and shift.
     """
 
-    def __init__(self, neuron: SpikingNeuron, norm: nn.BatchNorm2d | None = None, compiled: bool = True) -> None:
+    def __init__(
+        self,
+        neuron: SpikingNeuron,
+        norm: nn.BatchNorm2d | None = None,
+        compiled: bool = True,
+        code: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        self.code = code
         self._borrowed = (neuron, norm)  # a tuple, so that torch does not register them twice
         self.compiled = compiled
 
@@ -76,17 +85,22 @@ class FusedNeuron(nn.Module):
         neuron, norm = self._borrowed
         if neuron.carries:  # its potentials are asked for, which no fused layer gives out
             current = x if norm is None else norm(x)
-            carried: Tensor = neuron(current if residual is None else current + residual)
-            return carried
+            carried: Tensor = neuron(current if residual is None else current + decoded(residual, current.shape[1]))
+            return carried if self.code is None else encoded(carried, self.code)
         steps = neuron.time_steps
         functions = chosen(neuron.neuron, steps, x, self.compiled)
         rows = _rows(x, 1 if neuron.repeats else steps)
         added = None if residual is None else _rows(residual, steps)
-        spikes = _spikes(functions, rows, added) if norm is None else _norm_spikes(functions, norm, x, rows, added)
+        if added is not None and added.shape[2] != rows.shape[2]:
+            added = added.view(torch.int16)
+        code = () if self.code is None else (self.code,)
+        given = (functions, rows, added, code)
+        spikes = _spikes(*given) if norm is None else _norm_spikes(norm, x, *given)
         if x.dim() == 2:
             return spikes.flatten(0, 1)
-        _, channels, height, width = x.shape
-        return spikes.view(-1, height, width, channels).permute(0, 3, 1, 2)
+        if code:
+            spikes = spikes.view(torch.uint8)
+        return spikes.view(-1, *x.shape[2:], spikes.shape[2]).permute(0, 3, 1, 2)
 
 
 def _rows(x: Tensor, steps: int) -> Tensor:
@@ -95,18 +109,20 @@ def _rows(x: Tensor, steps: int) -> Tensor:
     return last.reshape(steps, last.shape[:-1].numel() // steps, x.shape[1])
 
 
-def _spikes(functions: Kernels, rows: Tensor, residual: Tensor | None) -> Tensor:
+def _spikes(functions: Kernels, rows: Tensor, residual: Tensor | None, code: tuple[torch.dtype, ...]) -> Tensor:
     if not torch.is_grad_enabled():
-        return functions.infer(rows, None, None, residual)
+        return functions.infer(rows, None, None, residual, *code)
     spikes: Tensor = _Neuron.apply(rows, residual, functions)  # type: ignore[no-untyped-call]
     return spikes
 
 
-def _norm_spikes(functions: Kernels, norm: nn.BatchNorm2d, x: Tensor, rows: Tensor, residual: Tensor | None) -> Tensor:
+def _norm_spikes(
+    norm: nn.BatchNorm2d, x: Tensor, functions: Kernels, rows: Tensor, residual: Tensor | None, code: tuple[torch.dtype, ...]
+) -> Tensor:
     mean, invstd = _statistics(norm, x)
     if not torch.is_grad_enabled():
         scale = norm.weight * invstd
-        return functions.infer(rows, scale, norm.bias - mean * scale, residual)
+        return functions.infer(rows, scale, norm.bias - mean * scale, residual, *code)
     values = (rows, residual, norm.weight, norm.bias, mean, invstd, norm.training, functions, world_of(norm))
     spikes: Tensor = _NormNeuron.apply(*values)  # type: ignore[no-untyped-call]
     return spikes

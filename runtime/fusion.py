@@ -52,7 +52,8 @@ def _fusion(graph: Graph, neuron: Node, time_free: frozenset[str]) -> Fusion:
     for norm, other in (fed.inputs, fed.inputs[::-1]):
         if norm != other and norm not in time_free and _fits(graph, graph[norm]):
             return Fusion(neuron.name, graph[norm].inputs[0], norm, other, (norm, fed.name))
-    return Fusion(neuron.name, fed.inputs[0], None, fed.inputs[1], (fed.name,))
+    source, other = fed.inputs if graph[fed.inputs[0]].op != "neuron" else fed.inputs[::-1]  # spikes are the residual
+    return Fusion(neuron.name, source, None, other, (fed.name,))
 
 
 def _sums(graph: Graph, add: Node) -> bool:

@@ -47,9 +47,11 @@ class Inference:
         time_steps: T, at the most; the checkpoint's own by default.
         confidence: above 0 and up to 1.
         compiled: run on compiled kernels; with ``confidence`` they are not used.
+        weight_bits: 8 or 16 to compute convolutions of spikes in integers, on processors that multiply bytes (see
+            :mod:`idsnn_convert.runtime.fixed_point`); float32 by default.
 
     Raises:
-        UserError: if ``confidence`` is out of its range.
+        UserError: if ``confidence`` is out of its range, or this machine does not do such integers.
     """
 
     def __init__(
@@ -60,14 +62,14 @@ class Inference:
         confidence: float | None = None,
         device: torch.device | str = "cpu",
         compiled: bool = False,
+        weight_bits: int | None = None,
     ) -> None:
         if confidence is not None and not 0 < confidence <= 1:
             raise UserError(f"a confidence to stop at is above 0 and up to 1, not {confidence:g}")
         graph, tensors = fold(checkpoint.graph, checkpoint.tensors)
         steps = checkpoint.time_steps if time_steps is None else time_steps
-        made = SpikingNetwork(
-            graph, tensors, steps, checkpoint.encoder, device, compiled and confidence is None, checkpoint.readout
-        )
+        given = (graph, tensors, steps, checkpoint.encoder, device, compiled and confidence is None, checkpoint.readout)
+        made = SpikingNetwork(*given, weight_bits=weight_bits)
         self.network: SpikingNetwork = made.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.confidence = confidence
         self._carrying = [module for module in made.lasting() if isinstance(module, Carrying)]

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from idsnn_convert.runtime.batch_norm import everyones
 from idsnn_convert.runtime.distributed import ALONE, World
+from idsnn_convert.runtime.fixed_point import ONE
 from idsnn_convert.runtime.neurons import Neuron
 
 STEPS_PER_BYTE = 4
@@ -46,7 +47,7 @@ class Norm(NamedTuple):
 
 
 Forward = Callable[[Tensor, Tensor | None, Tensor | None, Tensor | None], tuple[Tensor, Tensor, Tensor | None]]
-Infer = Callable[[Tensor, Tensor | None, Tensor | None, Tensor | None], Tensor]
+Infer = Callable[..., Tensor]
 Currents = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Sums = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor], tuple[Tensor, Tensor]]
 Gradients = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, bool], tuple[Tensor, Tensor | None]]
@@ -59,7 +60,8 @@ class Kernels:
     """The functions of one kind of neuron over T steps.
 
     ``forward(x, scale, shift, residual) -> (spikes, code, slopes | None)``; without a norm scale and shift are None;
-    ``infer(x, scale, shift, residual) -> spikes``;
+    ``infer(x, scale, shift, residual) -> spikes``, and on the CPU with a last argument of
+    :data:`idsnn_convert.runtime.fixed_point.ONE` their codes of that type, which ``residual`` may be as well;
     ``currents(grad, code, slopes) -> dX``, all in the type of ``grad``;
     ``norm(grad, code, slopes, x, norm, residual) -> (dx, dX if residual, dweight, dbias)``, dx of the shape of x.
     """
@@ -83,12 +85,14 @@ def kernels(neuron: Neuron, time_steps: int, compiled: bool, dtype: torch.dtype 
 
 def _compiled(function: Any) -> Any:
     """torch.compile counts recompilations by code object, so each neuron, T and dtype gets one of its own."""
-    own = FunctionType(function.__code__.replace(), globals(), function.__name__, None, function.__closure__)
+    own = FunctionType(function.__code__.replace(), globals(), function.__name__, function.__defaults__, function.__closure__)
     return torch.compile(own, dynamic=True)
 
 
 def wide(x: Tensor) -> Tensor:
-    """Half-precision values as float32: potentials and sums are never kept in less."""
+    """Half-precision values as float32, for potentials and sums are never kept in less; codes as the spikes they stand for."""
+    if x.dtype in ONE:
+        return x.float() * (1 / ONE[x.dtype])
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -118,8 +122,11 @@ def _forward(neuron: Neuron, time_steps: int) -> tuple[Forward, Infer]:
             found.append((u, (u > v).to(u.dtype)))
         return found
 
-    def infer(x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None) -> Tensor:
-        return torch.stack([fired.to(x.dtype) for _, fired in potentials(x, scale, shift, residual)])
+    def infer(
+        x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None, code: torch.dtype | None = None
+    ) -> Tensor:
+        found = potentials(x, scale, shift, residual)
+        return torch.stack([fired.to(x.dtype) if code is None else (fired * ONE[code]).to(code) for _, fired in found])
 
     def forward(
         x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from idsnn_convert.runtime.chunks import chunked, streamed
 from idsnn_convert.runtime.encoders import ENCODERS, Encoder
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.fixed_point import CODES, IntegerConv2d, check_available, convolutions, writes_codes
 from idsnn_convert.runtime.fused import FusedNeuron
 from idsnn_convert.runtime.fusion import Fusion, fusions
 from idsnn_convert.runtime.graph import Graph, Node
@@ -72,6 +73,7 @@ def _assemble(
     compiled: bool = False,
     packed: frozenset[str] = frozenset(),
     gamma: float | None = None,
+    weight_bits: int | None = None,
 ) -> fx.GraphModule:
     """Places the modules and writes the calls; what has no time axis is repeated before it meets what has. With ``gamma``
     each tap gives its spike activation map instead of its own value."""
@@ -80,6 +82,8 @@ def _assemble(
     values: dict[str, fx.Node] = {}
     repeated: dict[str, fx.Node] = {}
     absorbed = {name for fusion in fused.values() for name in fusion.absorbed}
+    integer = convolutions(graph) if weight_bits else frozenset()
+    coded = writes_codes(graph, fused) if weight_bits else frozenset()
 
     def timed(name: str) -> fx.Node:
         if name not in time_free:
@@ -112,7 +116,8 @@ def _assemble(
         if fusion := fused.get(node.name):
             target = f"{node.name}__fused"
             norm = None if fusion.norm is None else root.get_submodule(fusion.norm)
-            _place(root, target, FusedNeuron(module, norm, compiled))  # type: ignore[arg-type]
+            code = CODES[weight_bits] if weight_bits and node.name in coded else None
+            _place(root, target, FusedNeuron(module, norm, compiled, code))  # type: ignore[arg-type]
             source = values[fusion.source] if node.inputs[0] in time_free else timed(fusion.source)
             args = [source] if fusion.residual is None else [source, timed(fusion.residual)]
             values[node.name] = calls.call_module(target, tuple(args))
@@ -123,10 +128,13 @@ def _assemble(
             if node.name in packed:
                 target = f"{node.name}__packed"
                 _place(root, target, PackedConv2d(module))  # type: ignore[arg-type]
+            elif weight_bits and node.name in integer:
+                target = f"{node.name}__integer"
+                _place(root, target, IntegerConv2d(module, weight_bits))  # type: ignore[arg-type]
             values[node.name] = calls.call_module(target, tuple(args))
     calls.lint()
     body = fx.GraphModule(root, calls)
-    borrowed = fused.keys() | absorbed | packed  # only called modules were taken over; these own tensors and settings
+    borrowed = fused.keys() | absorbed | packed | integer  # only called modules were taken over; these own tensors and settings
     for node in graph:  # in its order: that of the parameters must be the same in every process
         if node.name in borrowed:
             body.add_submodule(node.name, root.get_submodule(node.name))
@@ -188,7 +196,8 @@ class SpikingNetwork(nn.Module):
     or, with ``compiled``, as kernels made by torch.compile at the first call (seconds, once per machine);
     :func:`idsnn_convert.runtime.kernels.can_compile` says whether they can be. Without ``fused`` every layer runs on
     its own: the reference, to which the others are equal up to rounding. With ``pack_spikes`` convolutions keep the spikes
-    they were given as bits, see :mod:`idsnn_convert.runtime.packing`: less memory for some time.
+    they were given as bits, see :mod:`idsnn_convert.runtime.packing`: less memory for some time. With ``weight_bits`` of 8 or
+    16 convolutions of spikes are computed in integers, without gradients, see :mod:`idsnn_convert.runtime.fixed_point`.
     """
 
     def __init__(
@@ -204,9 +213,12 @@ class SpikingNetwork(nn.Module):
         fused: bool = True,
         pack_spikes: bool = False,
         gamma: float | None = None,
+        weight_bits: int | None = None,
     ) -> None:
         super().__init__()
         check(graph)
+        if weight_bits is not None:
+            check_available(device, weight_bits)
         self.graph = graph
         self.readout = readout or Readout()
         self.taps = tuple(taps)
@@ -217,7 +229,7 @@ class SpikingNetwork(nn.Module):
             found = fusions(graph, time_free) if fused else {}
             kept = {name: fusion for name, fusion in found.items() if not set(fusion.absorbed) & set(taps)}
             packed = spiking(graph) if pack_spikes else frozenset()
-            body = _assemble(graph, time_free, kept, self.taps, compiled, packed, gamma)
+            body = _assemble(graph, time_free, kept, self.taps, compiled, packed, gamma, weight_bits)
         self.body = _filled(body, tensors, device)
         for node in graph.of("dropout"):
             self.body.get_submodule(node.name).timed = node.name not in time_free  # type: ignore[assignment]
@@ -247,7 +259,7 @@ class SpikingNetwork(nn.Module):
         """The module that gives the value of the graph's node ``name``, to hook into; a node that is fused into the neuron
         behind it has none."""
         modules: dict[str, nn.Module] = dict(self.body.named_modules())
-        return modules.get(f"{name}__fused") or modules.get(f"{name}__packed") or modules[name]
+        return next(modules[full] for kind in ("__fused", "__packed", "__integer", "") if (full := f"{name}{kind}") in modules)
 
     def forward(self, images: Tensor, maps: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Logits (T, B, K); with ``maps`` also the mean over time of what each of ``taps`` gives: (B, C, H, W), or one channel

@@ -1,0 +1,142 @@
+"""Convolutions of spikes in integers, for inference: weights of 8 or 16 bits, spikes as bytes.
+
+Of a product with a spike, 0 or 1, only the weight has digits. With ``s[o] = max |w[o]| / limit`` an output channel's weights
+are the whole numbers ``q = round(w / s)``; their sums are exact, whatever their order, and ``y = s sum q + bias``. Processors
+multiply bytes four times as fast as float32. 16 bits are two digits, ``q = 255 high + low``: twice the input channels, and a
+spike is the two bytes 255 and 1, which a neuron writes as one int16 of value 511.
+
+Contract: the weights are rounded to ``s`` (limit 127 or 32,512), nothing else is but by float32. A current moves by at most
+s / 2 a spike, so a potential at its threshold may fall to the other side.
+
+Letters: B batch, C channels, H height, W width, O output channels, I input channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.fusion import Fusion
+from idsnn_convert.runtime.graph import Graph, Node
+
+CODES = {8: torch.uint8, 16: torch.int16}
+"""Bits of a weight -> the type in which a neuron writes its spikes."""
+
+ONE = {torch.uint8: 1, torch.int16: 511}
+"""Such a type -> its number for a spike. 511 is the bytes 255 and 1, in this order on every processor that has the products."""
+
+DIGIT, BASE = 127, 255
+"""The largest digit, and what a high digit counts: more would not fit into a signed and an unsigned byte."""
+
+LARGEST_SUM = 2**31 - 1
+
+
+def check_available(device: torch.device | str, bits: int) -> None:
+    """Whether this machine multiplies bytes.
+
+    Raises:
+        UserError: if it does not, or there are no weights of so many bits.
+    """
+    if bits not in CODES:
+        raise UserError(f"there are no weights of {bits} bits", hint=f"Known: {', '.join(map(str, CODES))}; else float32.")
+    if torch.device(device).type != "cpu" or not supported():
+        problem = f"weights of {bits} bits need a processor that multiplies bytes (AVX-512 VNNI), not {device}"
+        raise UserError(problem, hint="Leave the weights in float32.")
+
+
+def supported() -> bool:
+    """Whether the processor and this build of torch multiply bytes."""
+    return torch.cpu._is_vnni_supported() and hasattr(torch.ops.onednn, "qconv2d_pointwise")
+
+
+def convolutions(graph: Graph) -> frozenset[str]:
+    """Names of the convolutions whose input is spikes and whose sums fit into 32 bits."""
+    return frozenset(conv.name for conv in graph.of("conv2d") if _spikes(graph, graph[conv.inputs[0]]) and _fits(conv))
+
+
+def _spikes(graph: Graph, node: Node) -> bool:
+    return node.op == "neuron" or (node.op == "max_pool2d" and _spikes(graph, graph[node.inputs[0]]))
+
+
+def _fits(conv: Node) -> bool:
+    height, width = conv.attr("kernel")
+    weights: int = conv.attr("in_channels") * height * width
+    one_group: bool = conv.attr("groups") == 1
+    return one_group and weights * (DIGIT * BASE + DIGIT) <= LARGEST_SUM
+
+
+def writes_codes(graph: Graph, fused: Mapping[str, Fusion]) -> frozenset[str]:
+    """Names of the fused neurons whose every reader takes bytes: one of :func:`convolutions`, or a neuron that adds it."""
+    takes = convolutions(graph)
+    adds = {(add, fusion.residual) for fusion in fused.values() if fusion.residual for add in fusion.absorbed}
+
+    def taken(source: str) -> bool:
+        readers = graph.users[source]
+        return all(
+            reader in takes or (reader, source) in adds or (graph[reader].op == "max_pool2d" and taken(reader))
+            for reader in readers
+        )
+
+    return frozenset(name for name in fused if len(graph[name].shape) == 3 and taken(name))
+
+
+def digits(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Weights (O, I, H, W) as int8 digits, and what one unit of each output channel's last digit is worth, float32 (O,).
+
+    Digits are (O, I, H, W), or (O, 2 I, H, W) where ``bits`` is 16: of each input channel the high one, then the low one.
+    """
+    limit = DIGIT if bits == 8 else DIGIT * BASE + DIGIT
+    worth = weight.abs().amax((1, 2, 3)).double().clamp_min(torch.finfo(torch.float32).tiny) / limit
+    whole = (weight.double() / worth.view(-1, 1, 1, 1)).round()
+    if bits == 8:
+        return whole.to(torch.int8), worth.float()
+    high = (whole / BASE).round()
+    pair = torch.stack([high, whole - BASE * high], 2).flatten(1, 2)
+    return pair.to(torch.int8), worth.float()
+
+
+def encoded(spikes: Tensor, code: torch.dtype) -> Tensor:
+    """Spikes (B, C, H, W) as bytes, channels-last: (B, C, H, W), or (B, 2 C, H, W) where ``code`` is int16."""
+    last = spikes.permute(0, 2, 3, 1)
+    codes = last.new_empty(last.shape, dtype=code).copy_(last * ONE[code])
+    return codes.view(torch.uint8).permute(0, 3, 1, 2)
+
+
+def decoded(x: Tensor, channels: int) -> Tensor:
+    """What :func:`encoded` or a neuron made bytes of, as float32 spikes of so many channels; anything else as it is."""
+    if x.dtype != torch.uint8:
+        return x
+    last = x.permute(0, 2, 3, 1)
+    return (last if x.shape[1] == channels else last.view(torch.int16)).ne(0).float().permute(0, 3, 1, 2)
+
+
+class IntegerConv2d(nn.Module):
+    """``conv`` on spikes (B, C, H, W), as bytes or as they are, -> float32 (B, O, H, W), channels-last.
+
+    Borrows the layer, which stays where the network has it; its weights are read once, at the first call.
+    """
+
+    def __init__(self, conv: nn.Conv2d, bits: int) -> None:
+        super().__init__()
+        self._borrowed = (conv,)
+        self.code = CODES[bits]
+        self.bits = bits
+        self._packed: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            raise ValueError("weights in integers do not learn: call the network under torch.no_grad()")
+        (conv,) = self._borrowed
+        x = x if x.dtype == torch.uint8 else encoded(x, self.code)
+        places: Sequence[Any] = (list(conv.stride), list(conv.padding), list(conv.dilation), conv.groups)
+        if self._packed is None:
+            small, worth = digits(conv.weight, self.bits)
+            weight = torch.ops.onednn.qconv_prepack(small, worth, 1.0, 0, *places, list(x.shape))
+            self._packed = weight, worth, torch.zeros(len(worth), dtype=torch.int32)
+        given = (x.contiguous(memory_format=torch.channels_last), 1.0, 0, *self._packed, conv.bias, *places)
+        y: Tensor = torch.ops.onednn.qconv2d_pointwise(*given, 1.0, 0, torch.float32, "none", [], "")
+        return y
