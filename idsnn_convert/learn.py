@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from idsnn_convert.runtime.details import evaluate_in_detail
 from idsnn_convert.runtime.distributed import joined, own_device
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import BATCH, Evaluation, Progress, check_fits, evaluate
+from idsnn_convert.runtime.graph import to_json
 from idsnn_convert.runtime.initialise import prepared
 from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.measures import THRESHOLDS
@@ -33,6 +35,7 @@ from idsnn_convert.runtime.network import SpikingNetwork, build
 from idsnn_convert.runtime.neurons import parameter_shapes
 from idsnn_convert.runtime.normalisation import Normalisation, from_json
 from idsnn_convert.runtime.recipe import Recipe, load_recipe
+from idsnn_convert.runtime.teacher_cache import LIMIT, TeacherCache
 from idsnn_convert.runtime.trainer import TrainResult, Watcher, train
 
 WORTH_COMPILING = 20_000
@@ -179,6 +182,8 @@ def train_file(
     input_size: int | None = None,
     device: str = "auto",
     compiled: bool | None = None,
+    teacher_cache: str | Path | None = None,
+    teacher_cache_gib: float = LIMIT / 2**30,
     watcher: Watcher | None = None,
     told: Callable[[str], None] = lambda line: None,
 ) -> Training:
@@ -194,6 +199,8 @@ def train_file(
         resume: go on where the run in ``out`` stopped.
         arch, input_size: what the teacher is, where its file cannot tell.
         device: ``auto`` and ``cuda`` are each process's own GPU where torchrun started several.
+        teacher_cache: a folder that keeps the teacher's logits from run to run, see
+            :mod:`idsnn_convert.runtime.teacher_cache`; ``teacher_cache_gib``: how large it may grow, 0 for no cache.
 
     Raises:
         UserError: if files, data and recipe do not go together.
@@ -221,6 +228,8 @@ def train_file(
     taps = tap_pairs(settings.loss, start, taught)
     if taps:
         told("compared maps, student's and teacher's: " + ", ".join(f"{tap.student} and {tap.teacher}" for tap in taps))
+    asked = teacher_cache is not None and teacher_cache_gib > 0
+    cache = _cache(Path(str(teacher_cache)), int(teacher_cache_gib * 2**30), taught, settings, told) if asked else None
     network = runtime.network(
         start,
         compiled=fuse,
@@ -244,6 +253,7 @@ def train_file(
             resume=resume,
             device=where,
             world=world,
+            cache=cache,
         )
     return Training(result, settings, chosen)
 
@@ -270,6 +280,22 @@ def _both_normalised(
         theirs = decide_normalisation(taught, dataset, None)
     told(f"the teacher's images: {next(theirs.lines())}")
     return taught, chosen, theirs.normalisation
+
+
+def _cache(
+    folder: Path, limit: int, taught: Tutor | None, settings: Recipe, told: Callable[[str], None]
+) -> TeacherCache | None:
+    """Where the teacher's logits are kept; nowhere, with the reason told, if the run asks for more than logits or for none."""
+    if taught is None or not settings.loss.alpha:
+        reason = "the recipe asks for no logits of a teacher"
+    elif settings.loss.tap_weight:
+        reason = "the recipe compares feature maps, which are not kept"
+    elif isinstance(taught, Checkpoint):
+        reason = "a spiking teacher's logits are not kept"
+    else:
+        return TeacherCache(folder, json.dumps(to_json(taught.graph)), limit, told)
+    told(f"teacher cache: not used; {reason}")
+    return None
 
 
 def _save(start: Checkpoint, trained: nn.Module, place: Path, record: dict[str, Any], chosen: Normalised) -> None:

@@ -66,7 +66,7 @@ class Objective:
         if self.teacher is None:
             return None, ()
         by_gradient = bool(self.settings.tap_weight) and self.settings.tap == "gradient"
-        own = self.precision if self.teacher_precision == "same" else self.teacher_precision
+        own = own_precision(self.precision, self.teacher_precision)
         with torch.set_grad_enabled(by_gradient), _autocast(own, images.device):
             given = self.teacher(images.detach().requires_grad_() if by_gradient else images)
         taught, *maps = given if isinstance(given, tuple) else (given,)
@@ -78,6 +78,11 @@ class Objective:
         if taught.dim() == 3 and self.settings.kl == "mean":
             taught = getattr(self.teacher, "readout", Readout())(taught)
         return taught.detach(), maps
+
+
+def own_precision(precision: str, teacher_precision: str) -> str:
+    """What a teacher runs in beside a student in ``precision``: a recipe's ``teacher_precision``, or the same."""
+    return precision if teacher_precision == "same" else teacher_precision
 
 
 def _autocast(precision: str, device: torch.device) -> torch.autocast:

@@ -24,16 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from idsnn_convert.runtime.bounds import check_header, parsed_json
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.files import cannot_write, replacing, sync_folder, tidy, write_text
+from idsnn_convert.runtime.files import cannot_write, sync_folder, tidy, write_text
 from idsnn_convert.runtime.recipe import Recipe
-from idsnn_convert.runtime.seal import KEY as SEAL
-from idsnn_convert.runtime.seal import broken, sealed
+from idsnn_convert.runtime.sealed_file import read_sealed, write_sealed
 
 STATE_KEY = "idsnn_state"
 
@@ -135,9 +131,7 @@ class RunFolder:
 
     def write_state(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Replaces the state; ``facts`` are JSON-native."""
-        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        with replacing(self.state) as part:
-            save_file(plain, part, {STATE_KEY: sealed(facts, plain)})
+        write_sealed(self.state, STATE_KEY, tensors, facts)
 
     def read_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What :meth:`write_state` wrote.
@@ -145,18 +139,7 @@ class RunFolder:
         Raises:
             UserError: if the file cannot be read, is damaged or is something else.
         """
-        hint = "Start the run anew in another folder."
-        try:
-            check_header(self.state)
-            with safe_open(self.state, framework="pt") as file:
-                text = (file.metadata() or {})[STATE_KEY]
-                facts = dict(parsed_json(text))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-            raise UserError(f"{self.state} cannot be read: {error}", hint=hint) from error
-        if broken(text, facts.pop(SEAL, None), tensors):
-            raise UserError(f"{self.state} cannot be read: it is damaged (SHA-256)", hint=hint)
-        return tensors, facts
+        return read_sealed(self.state, STATE_KEY, "Start the run anew in another folder.")
 
 
 def _sha256(path: Path) -> str:

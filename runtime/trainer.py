@@ -40,6 +40,8 @@ from idsnn_convert.runtime.run_state import Position, check_same, identity, rest
 from idsnn_convert.runtime.schedule import lr_at
 from idsnn_convert.runtime.sharing import check_shares, pooled
 from idsnn_convert.runtime.stop import Interrupted, StopRequest
+from idsnn_convert.runtime.teacher_cache import RememberingTeacher, TeacherCache
+from idsnn_convert.runtime.tutors import tutor_of
 from idsnn_convert.runtime.updates import Updates, micro_batches
 
 Save = Callable[[nn.Module, Path, dict[str, Any]], None]
@@ -90,6 +92,7 @@ class _Run:
     save: Save
     watcher: Watcher | None
     world: World = ALONE
+    remembering: RememberingTeacher | None = None
     at: Position = field(default_factory=Position)
     saved: float = field(default_factory=time.monotonic)
 
@@ -107,6 +110,8 @@ class _Run:
         tensors, facts = snapshot(self.network, self.updates, self.at, self.device, self.world)
         if self.world.leads:
             self.folder.write_state(tensors, {"identity": self.identity, **facts})
+        if self.remembering is not None:
+            self.remembering.publish()
         self.saved = time.monotonic()
 
 
@@ -124,6 +129,7 @@ def train(
     resume: bool = False,
     device: torch.device | str = "cpu",
     world: World = ALONE,
+    cache: TeacherCache | None = None,
 ) -> TrainResult:
     """Trains ``network`` in place by ``recipe``, evaluating it on the test split after every epoch.
 
@@ -138,13 +144,14 @@ def train(
         resume: go on where the run in ``run_dir`` stopped, however it stopped; all else must be as it was,
             but the number of processes: with another one the run goes on with the same batches, not to the same bits.
         world: the processes that train together. Each is given all arguments; one of them writes ``run_dir``, all read it.
+        cache: what the teacher answered to earlier runs; it must give logits alone, the same for the same images.
 
     Raises:
         UserError: if the arguments do not go together, the folder is taken, the loss becomes NaN or infinite, or another
             process is lost; the last good state and checkpoints are kept then.
         Interrupted: on SIGINT, SIGTERM or SIGHUP, after the batch at hand is done and the run can be resumed.
     """
-    teacher = _teacher(recipe, teacher)
+    teacher = tutor_of(recipe, teacher)
     device = torch.device(device)
     _set_chunk(network, recipe.run.time_chunk)
     graph = getattr(network, "graph", None)
@@ -157,13 +164,14 @@ def train(
     images = dataset.train.sample(limit_train, recipe.run.seed)
     check_shares(world, recipe.run.batch_size, len(images), len(dataset.test))
     synchronise(network, world)
+    remembering = None if cache is None or teacher is None else cache.of(teacher, recipe.run, device)
     opened = open_run(run_dir, resume) if world.leads else nullcontext(RunFolder(run_dir))
     with opened as folder, StopRequest() as stop, own_randomness(device, recipe.run.seed + world.rank):
         run = _Run(
             network=network,
             objective=Objective(
                 network,
-                teacher,
+                remembering or teacher,
                 recipe.loss,
                 recipe.run.precision,
                 getattr(network, "readout", None),
@@ -180,25 +188,13 @@ def train(
             save=save,
             watcher=watcher if world.leads else None,
             world=world,
+            remembering=remembering,
         )
         _begin(run, resume)
         _epochs(run, stop)
     at = run.at
     ema = () if run.updates.average is None else (at.best_ema_top1, folder.best_ema)
     return TrainResult(at.epoch, at.best_top1, at.best_epoch, at.last_top1, folder.best, folder.last, *ema)
-
-
-def _teacher(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:
-    """The teacher in eval mode if the recipe distills, else None."""
-    asks = recipe.loss.asks_teacher
-    if not asks:
-        return None
-    if teacher is None:
-        raise UserError(
-            f"the recipe distills ({asks}), but there is no teacher",
-            hint="Name one, or set loss.alpha=0 and loss.tap_weight=0.",
-        )
-    return teacher.eval().requires_grad_(False)
 
 
 def _set_chunk(network: nn.Module, chunk: int) -> None:
@@ -248,6 +244,8 @@ def _train_epoch(run: _Run, stop: StopRequest) -> None:
     every = 1 if run.device.type == "cpu" else BATCHES_PER_LOOK
     sums = torch.zeros(len(at.sums), dtype=torch.float64, device=run.device)
     run.network.train()
+    if run.remembering is not None:
+        run.remembering.begin_epoch()
     began = time.perf_counter()
     for images, labels in _batches(run, at.batch):
         step, count = at.epoch * run.batches + at.batch, run.images_at_hand
@@ -306,6 +304,8 @@ def _finish_epoch(run: _Run, stop: StopRequest) -> None:
         tested, rates = _tested(run, run.network)
         averaged = None if average is None else _tested(run, average.network)[0]
     record = _record(run, tested, averaged) | {"test_firing_rates": rates}
+    if run.remembering is not None:
+        record["teacher_cached_percent"] = run.remembering.found_percent(run.world)
     at.finish_epoch(tested.top1, None if averaged is None else averaged.top1)
     if run.world.leads:
         with run.folder.staged() as staged:

@@ -8,8 +8,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.normalisation import Normalisation
+from idsnn_convert.runtime.recipe import Recipe
+
+
+def tutor_of(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:
+    """The teacher, frozen and in eval mode, if the recipe distills; else None.
+
+    Raises:
+        UserError: if it does and there is no teacher.
+    """
+    asks = recipe.loss.asks_teacher
+    if not asks:
+        return None
+    if teacher is None:
+        raise UserError(
+            f"the recipe distills ({asks}), but there is no teacher",
+            hint="Name one, or set loss.alpha=0 and loss.tap_weight=0.",
+        )
+    return teacher.eval().requires_grad_(False)
 
 
 class Renormalised(nn.Module):

@@ -58,6 +58,7 @@ WRITERS = {
     "runtime/files.py",
     "runtime/described.py",
     "runtime/run_folder.py",
+    "runtime/sealed_file.py",
     "runtime/data/download.py",
     "runtime/data/publishers.py",
     "runtime/data/unpack.py",

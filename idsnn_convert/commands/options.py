@@ -121,6 +121,34 @@ tensorboard = click.option(
     "--tensorboard", is_flag=True, help="Also write curves for TensorBoard, into RUN/tensorboard; needs extra 'track'."
 )
 
+_CACHE = (
+    click.option(
+        "--teacher-cache",
+        type=PATH,
+        metavar="DIR",
+        help="Keep the teacher's logits in DIR, and take those of batches that it answered before from there: with the same "
+        "seed, batch size and augmentation all of them, whatever else differs. The result is the same.",
+    ),
+    click.option(
+        "--teacher-cache-gib",
+        type=click.FloatRange(0),
+        default=4.0,
+        show_default=True,
+        metavar="GIB",
+        help="How large it may grow; 0 for no cache. An epoch of 50,000 images of 100 classes takes 20 MB.",
+    ),
+)
+CACHE = ("teacher_cache", "teacher_cache_gib")
+"""The options that :func:`teacher_cache` adds."""
+
+
+def teacher_cache(command: Decorated) -> Decorated:
+    """``--teacher-cache`` and ``--teacher-cache-gib``."""
+    for option in reversed(_CACHE):
+        command = option(command)
+    return command
+
+
 TEACHER = ("arch", "input_size")
 """The options that say what a teacher is."""
 

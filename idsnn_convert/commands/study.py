@@ -25,7 +25,7 @@ SECTIONS = {
     "What to train on": options.DATA,
     "How large": ("scale", "limit_train", "limit_test"),
     "How to train": ("recipe", "overrides", "normalisation"),
-    "How to run": ("device", "compiled"),
+    "How to run": ("device", "compiled", *options.CACHE),
     "What the teacher is": options.TEACHER,
 }
 
@@ -80,6 +80,7 @@ SECTIONS = {
 @options.input_size
 @options.device
 @options.compiled
+@options.teacher_cache
 @options.as_json
 def command(
     study: str,
@@ -94,6 +95,8 @@ def command(
     input_size: int | None,
     device: str,
     compiled: bool | None,
+    teacher_cache: Path | None,
+    teacher_cache_gib: float,
     recipe: str | None,
     as_json: bool,
     **choices: Any,
@@ -106,8 +109,9 @@ def command(
     paper's.
 
     Reads the teacher and the data. Writes into DIR: STUDY.md, STUDY.json, the curves as STUDY.svg and STUDY.png (these
-    need matplotlib), and a folder for each run, as idsnn train writes it. The same command goes on where it stopped; both
-    studies in one DIR share their runs.
+    need matplotlib), and a folder for each run, as idsnn train writes it; into --teacher-cache, by default DIR/teacher-cache,
+    the teacher's logits, which arms and schedules of a seed share. The same command goes on where it stopped; both studies
+    in one DIR share their runs.
 
     With a spiking resnet20 of 4 time steps and 3 seeds, the small scale takes about 1.6 hours of one core for either
     study and 2.1 for both in one DIR; study lasnn, with conv3-fc2 of half the width, some tens of minutes.
@@ -116,6 +120,8 @@ def command(
         raise click.UsageError(f"Only study lasnn takes several teachers or a width, not {study}.")
     if study == "lasnn" and recipe is not None:
         raise click.UsageError("The arms of study lasnn have recipes of their own; --set changes them all.")
+    if study == "lasnn" and teacher_cache is not None:
+        raise click.UsageError("The arms of study lasnn ask their teachers for different things; it has no cache of logits.")
     from idsnn_convert.report.progress import tell
     from idsnn_convert.report.text import print_json
     from idsnn_convert.runtime.stop import Interrupted
@@ -124,7 +130,8 @@ def command(
     from idsnn_convert.study.run import Materials, run_study
     from idsnn_convert.study.write import told_as, write_study
 
-    given = (data, teachers[0], student, out, normalisation, arch, input_size, device, compiled)
+    cache = (teacher_cache, teacher_cache_gib)
+    given = (data, teachers[0], student, out, normalisation, arch, input_size, device, compiled, *cache)
     named = tuple(arm.strip() for arm in arms.split(",")) if arms else ()
     try:
         with StudyBar() as bar:

@@ -23,7 +23,7 @@ Examples:
 SECTIONS = {
     "What to train on": (*options.DATA, "limit_train", "normalisation", "out", "resume"),
     "How to train": ("teacher", "recipe", "epochs", "seed", "overrides"),
-    "How to run": ("device", "compiled", "tensorboard"),
+    "How to run": ("device", "compiled", *options.CACHE, "tensorboard"),
     "What the teacher is": options.TEACHER,
 }
 
@@ -48,6 +48,7 @@ SECTIONS = {
 @options.input_size
 @options.device
 @options.compiled
+@options.teacher_cache
 @options.tensorboard
 @options.as_json
 def command(
@@ -69,6 +70,8 @@ def command(
 
     The teacher may be any network, or for recipe spike-kd a spiking checkpoint. Where the recipe compares feature maps,
     loss.taps=levels does so at three levels of either network, and --set 'loss.taps=["NODE = NODE"]' where you say.
+
+    With --teacher-cache runs with the same teacher share its logits; DIR may be used by any number of them at a time.
 
     An epoch of 50,000 CIFAR images takes a spiking resnet20 of 4 time steps 20 minutes on one core. Recipe idsnn asks
     for 200 epochs, idsnn-fast for a few.

@@ -23,12 +23,15 @@ from idsnn_convert.runtime.files import write_text
 from idsnn_convert.runtime.recipe import load_recipe
 from idsnn_convert.runtime.run_folder import RunFolder
 from idsnn_convert.runtime.run_state import flat
+from idsnn_convert.runtime.teacher_cache import LIMIT
 from idsnn_convert.runtime.trainer import Watcher
 from idsnn_convert.study.outcome import Outcome, final, outcome, records, write_final
-from idsnn_convert.study.plan import SCALES, Job, Scale, planned
+from idsnn_convert.study.plan import ARMS, SCALES, Job, Scale, planned
 from idsnn_convert.study.summary import summarised
 
 FACTS = "study.json"
+CACHE = "teacher-cache"
+"""Folder of the teacher's logits: arms and schedules of one seed show it the same batches."""
 
 
 class Progress(Watcher, Protocol):
@@ -52,6 +55,8 @@ class Materials:
         student: a spiking checkpoint, or the name of a network that the teacher is converted to with the default
             settings, once a seed: the seed draws what stays fresh.
         arch, input_size: what the teacher is, where its file cannot tell.
+        teacher_cache: where the runs that distill share the teacher's logits, ``teacher-cache`` in ``out`` by default;
+            ``teacher_cache_gib``: how large it may grow, 0 for none.
     """
 
     data: Dataset
@@ -63,6 +68,8 @@ class Materials:
     input_size: int | None = None
     device: str = "auto"
     compiled: bool | None = None
+    teacher_cache: Path | None = None
+    teacher_cache_gib: float = LIMIT / 2**30
 
 
 def run_study(
@@ -243,6 +250,8 @@ def _train(job: Job, run: Path, materials: Materials, size: Scale, progress: Pro
         limit_train=size.train_images,
         limit_test=size.test_images,
         resume=RunFolder(run).state.exists(),
+        teacher_cache=(materials.teacher_cache or materials.out / CACHE) if ARMS[job.arm].distilled else None,
+        teacher_cache_gib=materials.teacher_cache_gib,
         watcher=progress,
         told=told,
         **_options(materials),

@@ -26,6 +26,7 @@ from idsnn_convert.passes.resnet.spec import ResNetSpec
 from idsnn_convert.passes.trace import exported
 from idsnn_convert.runtime.ann_file import AnnFile, save_ann
 from idsnn_convert.runtime.checkpoint import read
+from idsnn_convert.runtime.teacher_cache import RememberingTeacher, TeacherCache
 from tests.fuzz.containers import pickle_changed, safetensors_changed, write_zip, zip_changed
 from tests.fuzz.formats import hdf5_changed, lines_changed, onnx_changed, parquet_changed
 from tests.fuzz.odd import Bytes, bytes_changed, json_changed, some_of, text_of, toml_changed
@@ -218,6 +219,14 @@ def _run(folder: Path) -> None:
     files.done("train", folder / "student.safetensors", "--data", data, "--out", folder / "run", *small)
 
 
+def _logits(folder: Path) -> None:
+    teacher = RememberingTeacher(nn.Flatten(), TeacherCache(folder, ""), "logits")
+    teacher(torch.zeros(2, 1, 2, 2))
+    teacher.publish()
+    (written,) = (folder / "logits").iterdir()
+    written.rename(written.with_name("kept.safetensors"))
+
+
 def _timm(folder: Path) -> None:
     import timm
 
@@ -335,6 +344,7 @@ KINDS: dict[str, Kind] = {
         READ_RUN,
     ),
     "run state": Kind(_run, {"run/state.safetensors": safetensors_changed}, RESUME),
+    "teacher's logits": Kind(_logits, {"logits/kept.safetensors": safetensors_changed}, ("call", "logits", "logits")),
     "archive of data": Kind(
         _archives,
         {"made.zip": zip_changed({".txt": bytes_changed}), "made.tar": _tar_changed},

@@ -86,7 +86,15 @@ def _unpack(*paths: str) -> None:
         unpack(kind, folder, 10_000)
 
 
-CALLS: dict[str, Callable[..., None]] = {"recipe": _recipe, "unpack": _unpack}
+def _logits(folder: str) -> None:
+    from idsnn_convert.runtime.teacher_cache import RememberingTeacher, TeacherCache
+
+    teacher = RememberingTeacher(torch.nn.Flatten(), TeacherCache(Path(), ""), folder)
+    teacher.begin_epoch()
+    teacher(torch.zeros(2, 1, 2, 2))
+
+
+CALLS: dict[str, Callable[..., None]] = {"recipe": _recipe, "unpack": _unpack, "logits": _logits}
 """Readers that no command calls alone."""
 
 

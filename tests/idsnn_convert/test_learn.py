@@ -116,6 +116,56 @@ def test_feature_maps_neurons_and_readout_by_recipe(tmp_path: Path) -> None:
     assert found.top1 == pytest.approx(run.result.last_top1)
 
 
+def test_a_teachers_logits_are_kept_from_run_to_run(tmp_path: Path) -> None:
+    spec, teacher = files.data(tmp_path / "data"), files.teacher(tmp_path / "net.pth")
+    cache, told = tmp_path / "cache", list[str]()
+    found: list[float | None] = []
+    for arch, lr, gib, normalisation in (
+        ("resnet8", 0.1, 4.0, None),
+        ("resnet14", 0.01, 4.0, None),  # another student, another rate
+        ("resnet8", 0.1, 0.0, None),
+        ("resnet8", 0.1, 4.0, "0.4/0.3"),
+    ):
+        place, _ = convert(teacher, arch, tmp_path / arch, settings=Settings(time_steps=2))
+        run = train_file(
+            place,
+            spec,
+            tmp_path / f"run{len(found)}",
+            teacher=teacher,
+            overrides=["run.batch_size=20", "run.epochs=1", f"optimizer.lr={lr}"],
+            normalisation=normalisation,
+            compiled=False,
+            teacher_cache=cache,
+            teacher_cache_gib=gib,
+            told=told.append,
+        )
+        found.append(read(run.result.last).training["metrics"].get("teacher_cached_percent"))
+    assert found == [0, 100, None, 0]
+    assert not [line for line in told if "teacher cache" in line]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "spiking", "reason"),
+    [
+        (["loss.alpha=0"], False, "the recipe asks for no logits of a teacher"),
+        (["loss.alpha=0", "loss.tap_weight=1"], False, "the recipe asks for no logits of a teacher"),
+        (["loss.tap_weight=1"], False, "the recipe compares feature maps, which are not kept"),
+        ([], True, "a spiking teacher's logits are not kept"),
+    ],
+)
+def test_where_no_logits_are_kept_the_reason_is_told(tmp_path: Path, overrides: list[str], spiking: bool, reason: str) -> None:
+    spec, teacher = files.data(tmp_path / "data"), files.teacher(tmp_path / "net.pth")
+    place, _ = convert(teacher, "resnet8", tmp_path / "s", settings=Settings(time_steps=2))
+    told: list[str] = []
+    short = ["run.batch_size=20", "run.epochs=1", *overrides]
+    tutor, cache = place if spiking else teacher, tmp_path / "cache"
+    train_file(
+        place, spec, tmp_path / "run", teacher=tutor, overrides=short, teacher_cache=cache, compiled=False, told=told.append
+    )
+    assert f"teacher cache: not used; {reason}" in told
+    assert not cache.exists()
+
+
 def test_feature_maps_need_the_teacher_of_the_conversion(tmp_path: Path) -> None:
     spec, teacher = files.data(tmp_path / "data"), files.teacher(tmp_path / "net.pth")
     place, _ = convert(teacher, "resnet14", tmp_path / "s")

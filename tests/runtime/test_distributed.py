@@ -57,6 +57,14 @@ def test_a_signal_to_one_stops_both_and_they_go_on_bit_for_bit(pair: Path) -> No
     assert {"random.cpu.0", "random.cpu.1"} <= states[0].keys()
 
 
+def test_each_process_finds_its_share_of_a_teachers_logits(pair: Path) -> None:
+    asked = {name: [int((pair / f"{name}{rank}").read_text()) for rank in range(2)] for name in ("cold", "warm")}
+    assert asked == {"cold": [2 * toy.BATCHES] * 2, "warm": [0, 0]}
+    toy.assert_same_run(pair / "warm", pair / "cold")
+    found = {name: [line["teacher_cached_percent"] for line in toy.metrics(pair / name)] for name in asked}
+    assert found == {"cold": [0, 0], "warm": [100, 100]}
+
+
 def test_a_lost_process_ends_the_run_where_another_number_can_go_on(pair: Path) -> None:
     problem, hint = (pair / "told").read_text().splitlines()
     assert problem.startswith("process 0 of 2 lost another one: ")

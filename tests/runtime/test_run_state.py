@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from idsnn_convert.runtime import described, run_folder, trainer
+from idsnn_convert.runtime import described, sealed_file, trainer
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.network import SpikingNetwork
@@ -197,7 +197,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_when_there_is_room(
         safetensors.torch.save_file(tensors, path, metadata)
 
     with monkeypatch.context() as patched:
-        for module in (described, run_folder):
+        for module in (described, sealed_file):
             patched.setattr(module, "save_file", save_file)
         with pytest.raises(UserError, match=r"cannot write .*\.safetensors: .*No space left on device"):
             toy.run(tmp_path / "run")

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from idsnn_convert.runtime.checkpoint import read
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.initialise import fresh_tensors
-from idsnn_convert.runtime.network import SpikingNetwork, build
+from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.recipe import load_recipe
 from idsnn_convert.runtime.run_folder import RunFolder
+from idsnn_convert.runtime.teacher_cache import TeacherCache
 from tests import graphs
 from tests.runtime import toy
-from tests.runtime.toy import At, Killed, Log, assert_same_run
-
-
-def ann(classes: int = toy.CLASSES) -> nn.Module:
-    graph = graphs.ann(classes=classes)
-    return build(graph, fresh_tensors(graph, seed=1))
+from tests.runtime.toy import At, Killed, Log, assert_same_run, killed
 
 
 def no_save(network: nn.Module, path: Path, training: dict[str, Any]) -> None:
@@ -167,7 +165,7 @@ def test_weight_decay_can_spare_norms_and_biases(tmp_path: Path) -> None:
 
 
 def test_distillation_teaches_and_leaves_the_teacher_alone(tmp_path: Path) -> None:
-    teacher = ann()
+    teacher = toy.ann()
     before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
     network = toy.network()
     toy.run(tmp_path / "run", ["loss.alpha=0.5"], trained=network, teacher=teacher)
@@ -183,12 +181,75 @@ def test_distillation_teaches_and_leaves_the_teacher_alone(tmp_path: Path) -> No
     assert toy.metrics(tmp_path / "plain")[0]["train_kl"] == 0
 
 
+TAUGHT = ["loss.alpha=0.5", "augment.mixup=0.2", "run.accumulate=2"]
+
+
+def taught(folder: Path, cache: Path | None, settings: Sequence[str] = TAUGHT, **more: Any) -> int:
+    """A run with a teacher; how many batches the teacher was asked."""
+    teacher, asked = toy.ann(), list[Tensor]()
+    teacher.register_forward_pre_hook(lambda module, given: asked.append(given[0]))
+    kept = None if cache is None else TeacherCache(cache, "graph")
+    toy.run(folder, settings, teacher=teacher, cache=kept, **more)
+    return len(asked)
+
+
+def found(folder: Path) -> list[float]:
+    return [line["teacher_cached_percent"] for line in toy.metrics(folder)]
+
+
+@pytest.fixture(scope="module")
+def remembered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``without``: a run without a cache; ``cold``: the same, which filled ``cache``."""
+    home = tmp_path_factory.mktemp("remembered")
+    parts = 2 * toy.EPOCHS * toy.BATCHES
+    assert taught(home / "without", None) == taught(home / "cold", home / "cache") == parts
+    return home
+
+
+def test_logits_from_a_cache_change_no_bit(remembered: Path, tmp_path: Path) -> None:
+    assert taught(tmp_path / "warm", remembered / "cache") == 0
+    for folder in (remembered / "cold", tmp_path / "warm"):
+        assert_same_run(folder, remembered / "without")
+    assert (found(remembered / "cold"), found(tmp_path / "warm")) == ([0, 0, 0], [100, 100, 100])
+    assert "teacher_cached_percent" not in toy.metrics(remembered / "without")[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        (["optimizer.lr=0.01", "loss.alpha=0.9", "loss.temperature=2.0", "network.time_steps=2"], 0),
+        (["run.epochs=4"], 8),
+        (["run.seed=1"], 24),
+        (["run.batch_size=31"], 24),
+        (["augment.mixup=0.3"], 24),
+        (["run.teacher_precision=bfloat16"], 24),
+        (["loss.alpha=0"], 0),
+    ],
+    ids=["hyperparameters", "longer", "seed", "batch size", "augmentation", "precision", "no teacher"],
+)
+def test_which_other_runs_find_them(remembered: Path, tmp_path: Path, change: list[str], asked: int) -> None:
+    shutil.copytree(remembered / "cache", tmp_path / "cache")
+    assert taught(tmp_path / "run", tmp_path / "cache", [*TAUGHT, *change]) == asked
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["cached from the start", "cached from the stop on"])
+@pytest.mark.parametrize("minutes", [1e-9, 10.0])
+def test_a_run_with_a_cache_goes_on_bit_for_bit(remembered: Path, tmp_path: Path, minutes: float, before: bool) -> None:
+    cache, settings = tmp_path / "cache", [*TAUGHT, f"run.save_minutes={minutes}"]
+    with pytest.raises(Killed):
+        taught(tmp_path / "run", cache if before else None, settings, watcher=At(2, 2, killed))
+    asked = taught(tmp_path / "run", cache, settings, resume=True)
+    assert_same_run(tmp_path / "run", remembered / "without")
+    assert asked == 2 * (7 if minutes < 1 else 8)  # the rest, from where its state is of
+    assert taught(tmp_path / "again", cache) == (0 if before else 2 * (toy.BATCHES + (1 if minutes < 1 else 0)))
+
+
 def test_a_teacher_is_needed_and_must_know_the_same_classes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"loss\.alpha = 0\.3\), but there is no teacher\n.*set loss\.alpha=0"):
         toy.run(tmp_path / "run", ["loss.alpha=0.3"])
     assert not (tmp_path / "run").exists()
     with pytest.raises(UserError, match="the teacher tells 7 classes apart, the network 4"):
-        toy.run(tmp_path / "run", ["loss.alpha=0.3"], teacher=ann(7))
+        toy.run(tmp_path / "run", ["loss.alpha=0.3"], teacher=toy.ann(7))
 
 
 def test_a_network_of_another_data_set_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -200,7 +261,7 @@ def test_a_network_of_another_data_set_is_refused_before_anything_is_written(tmp
 
 
 def test_a_network_without_time_trains(tmp_path: Path) -> None:
-    toy.run(tmp_path / "run", ["run.epochs=6"], trained=ann(), save=no_save)
+    toy.run(tmp_path / "run", ["run.epochs=6"], trained=toy.ann(), save=no_save)
     lines = toy.metrics(tmp_path / "run")
     assert lines[-1]["train_loss"] < lines[0]["train_loss"]
     assert (lines[0]["test_top1_percent_per_step"], lines[0]["test_firing_rates"]) == ([], {})
@@ -217,7 +278,7 @@ def test_half_precision(tmp_path: Path, undisturbed: Path) -> None:
 
 def test_half_precision_of_the_teacher_alone(tmp_path: Path) -> None:
     seen: list[torch.dtype] = []
-    teacher = ann()
+    teacher = toy.ann()
     teacher.register_forward_hook(lambda module, given, logits: seen.append(logits.dtype))
     toy.run(tmp_path / "run", ["run.epochs=1", "loss.alpha=0.5", "run.teacher_precision=bfloat16"], teacher=teacher)
     assert set(seen) == {torch.bfloat16}

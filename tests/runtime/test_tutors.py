@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
+from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.normalisation import KNOWN
-from idsnn_convert.runtime.tutors import Renormalised, SpikingTutor
+from idsnn_convert.runtime.tutors import Renormalised, SpikingTutor, tutor_of
 from tests.runtime import toy
 
 PIXELS = torch.randint(256, (5, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -29,3 +31,14 @@ def test_a_spiking_teacher_gives_each_step_and_its_maps() -> None:
     assert torch.equal(logits, student.eval()(images))
     assert [tuple(value.shape) for value in maps] == [(5, 4, 8, 8)]
     assert SpikingTutor(network).readout is network.readout
+
+
+def test_a_teacher_is_frozen_where_the_recipe_distills() -> None:
+    teacher = toy.ann().train()
+    assert tutor_of(toy.recipe("loss.alpha=0"), teacher) is None
+    assert teacher.training
+    assert tutor_of(toy.recipe("loss.alpha=0", "loss.tap_weight=1"), teacher) is teacher
+    assert not teacher.training
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    with pytest.raises(UserError, match=r"the recipe distills \(loss\.alpha = 0\.3\), but there is no teacher"):
+        tutor_of(toy.recipe("loss.alpha=0.3"), None)

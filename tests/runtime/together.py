@@ -23,6 +23,7 @@ from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fused import FusedNeuron
 from idsnn_convert.runtime.neurons import Neuron, SpikingNeuron
 from idsnn_convert.runtime.stop import Interrupted
+from idsnn_convert.runtime.teacher_cache import TeacherCache
 from tests.runtime import toy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,6 +145,16 @@ def runs(world: World, folder: Path) -> None:
         toy.run(folder / "refused", ["run.batch_size=99"], world=world)
     except UserError as error:
         (folder / f"refused{world.rank}").write_text(error.problem)
+
+
+def remembering(world: World, folder: Path) -> None:
+    """A run with a teacher, the same one again from the cache it filled, and what each process asked."""
+    for name in ("cold", "warm"):
+        teacher, asked = toy.ann(), list[Tensor]()
+        teacher.register_forward_pre_hook(lambda module, given, asked=asked: asked.append(given[0]))
+        cache = TeacherCache(folder / "cache", "graph")
+        toy.run(folder / name, ["run.epochs=2", "loss.alpha=0.5"], teacher=teacher, cache=cache, world=world)
+        (folder / f"{name}{world.rank}").write_text(str(len(asked)))
 
 
 def dying(world: World, folder: Path) -> None:

@@ -14,7 +14,7 @@ from idsnn_convert.runtime.checkpoint import Checkpoint, read
 from idsnn_convert.runtime.checkpoint import save as save_checkpoint
 from idsnn_convert.runtime.data.types import Dataset, Split
 from idsnn_convert.runtime.initialise import fresh_tensors
-from idsnn_convert.runtime.network import SpikingNetwork
+from idsnn_convert.runtime.network import SpikingNetwork, build
 from idsnn_convert.runtime.normalisation import KNOWN
 from idsnn_convert.runtime.recipe import Recipe, load_recipe
 from idsnn_convert.runtime.trainer import TrainResult, train
@@ -48,6 +48,12 @@ def network(encoder: str = "direct") -> SpikingNetwork:
     return SpikingNetwork(GRAPH, fresh_tensors(GRAPH, seed=0), STEPS, encoder)
 
 
+def ann(classes: int = CLASSES) -> nn.Module:
+    """A teacher."""
+    graph = graphs.ann(classes=classes)
+    return build(graph, fresh_tensors(graph, seed=1))
+
+
 def save(trained: nn.Module, path: Path, training: dict[str, Any]) -> None:
     assert isinstance(trained, SpikingNetwork)
     save_checkpoint(path, Checkpoint(GRAPH, trained.tensors(), STEPS, training=training))
@@ -66,7 +72,8 @@ def metrics(folder: Path, *without: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in json.loads(line).items() if key not in without} for line in lines]
 
 
-TIMES = ("train_seconds", "train_images_per_second", "test_seconds")
+TIMES = ("train_seconds", "train_images_per_second", "test_seconds", "teacher_cached_percent")
+"""What may differ between two runs that are the same."""
 
 
 def same_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

@@ -35,10 +35,14 @@ def test_an_ablation_from_teacher_to_table(teacher: Path, student: Path, fashion
         assert json.loads((folder / "final.json").read_text())["test_images"] == 24
         assert {"best.safetensors", "last.safetensors", "recipe.toml"} <= {path.name for path in folder.iterdir()}
     metrics = Path("study/runs/both-long-0/metrics.jsonl").read_bytes()
+    found = {"study/runs/both-long-0": 0, "study/runs/both-medium-0": 100, "study/runs/both-short-0": 100}
     told = json.loads(done("study", "convergence", *options, "--arms", "both", "--json").stdout)
     assert [(row["schedule"], row["arm"]) for row in told["rows"]] == [(name, "both") for name in ("long", "medium", "short")]
     assert told["machine"]["torch"]
     assert Path("study/runs/both-long-0/metrics.jsonl").read_bytes() == metrics
+    for place, percent in found.items():
+        lines = Path(place, "metrics.jsonl").read_text().splitlines()
+        assert {json.loads(line)["teacher_cached_percent"] for line in lines} == {percent}
 
 
 def test_lasnn_takes_teachers_and_a_width(teacher: Path, fashion: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +69,7 @@ def test_lasnn_takes_teachers_and_a_width(teacher: Path, fashion: str, monkeypat
         ("ablation", ("--teacher", "b.pth"), "Only study lasnn takes several teachers"),
         ("convergence", ("--width", "0.5"), "or a width, not convergence"),
         ("lasnn", ("--recipe", "lasnn"), "have recipes of their own"),
+        ("lasnn", ("--teacher-cache", "kept"), "it has no cache of logits"),
     ],
 )
 def test_options_of_another_study(fashion: str, study: str, options: tuple[str, ...], told: str) -> None:

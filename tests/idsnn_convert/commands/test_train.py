@@ -47,6 +47,17 @@ def test_as_json_and_on_fewer_images(student: Path, teacher: Path, fashion: str)
     assert recorded["teacher_sha256"]
 
 
+def test_a_second_run_takes_the_teachers_logits_from_the_cache(student: Path, teacher: Path, fashion: str) -> None:
+    options = ("--teacher", teacher, "--data", fashion, "--epochs", 1, *SMALL, "--teacher-cache", "kept/here")
+    for run_folder, lr in (("one", 0.1), ("two", 0.2)):
+        done("train", student, *options, "--out", run_folder, "--set", f"optimizer.lr={lr}")
+    found = [json.loads(Path(name, "metrics.jsonl").read_text())["teacher_cached_percent"] for name in ("one", "two")]
+    assert found == [0, 100]
+    result = done("train", student, *options, "--out", "three", "--seed", 1, "--teacher-cache-gib", "1e-6")
+    assert "no more logits are kept: kept/here has reached its limit of " in result.stderr
+    assert len(list(Path("kept/here").rglob("*.safetensors"))) == 1
+
+
 def test_resuming_what_is_done_changes_nothing(student: Path, fashion: str) -> None:
     options = ("train", student, "--data", fashion, "--out", "run", "--recipe", "init-only", "--epochs", 1, *SMALL)
     done(*options)

@@ -85,6 +85,27 @@ def test_every_run_is_asked_of_the_trainer_as_planned(materials: Materials, monk
     assert json.loads(json.dumps(found)) == found
 
 
+def test_runs_that_distill_share_the_teachers_logits(
+    materials: Materials, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: dict[str, tuple[object, object]] = {}
+    for out, changes in (("one", {}), ("two", {"teacher_cache": Path("kept"), "teacher_cache_gib": 0.5})):
+        trainer, here = Trainer(monkeypatch), replace(materials, out=tmp_path / out, **changes)
+        run_study("ablation", here, seeds=1, progress=Watched())
+        asked |= {f"{out} {run.name}": (of["teacher_cache"], of["teacher_cache_gib"]) for _, run, of in trainer.asked}
+    own, gib = tmp_path / "one" / "teacher-cache", 4.0
+    assert asked == {
+        "one neither-long-0": (None, gib),
+        "one init-long-0": (None, gib),
+        "one kd-long-0": (own, gib),
+        "one both-long-0": (own, gib),
+        "two neither-long-0": (None, 0.5),
+        "two init-long-0": (None, 0.5),
+        "two kd-long-0": (Path("kept"), 0.5),
+        "two both-long-0": (Path("kept"), 0.5),
+    }
+
+
 def test_a_named_student_is_converted_once_a_seed_with_a_fresh_head(
     materials: Materials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
