@@ -6,7 +6,8 @@ teacher is given them, so no setting has to be thought of for an answer to be ri
 all else that the answer depends on.
 
 Whole batches are kept, in the type the teacher gave, and not images: in another batch an image's logits may differ in their
-last bit. So a run finds to the bit what it would have computed, and neither kills nor other runs nor resuming change that.
+last bit. So a run finds to the bit what it would have computed, wherever the same batch gives the same bits twice, as on CPUs;
+and neither kills nor other runs nor resuming change that.
 
 A file holds the batches of some time, is written all or nothing under a name made of its content, and never changes. Any
 number of processes may write into one folder.
