@@ -3,9 +3,10 @@
     python benchmarks/inference.py [--arch resnet18] [--time-steps 4] [--batch 1 32 64] [--threads 2] [--rounds 7]
         [--clock wall|cpu]
 
-"folded": batch norms in the convolutions before them. onnxruntime runs what ``idsnn export`` writes, folded too. "same
-answer": the share of images whose highest logit is that of "plain", on random images and weights, the worst case. All
-versions take turns in every round. Writes benchmarks/results/inference_ARCH_tT_threadsN_CLOCK.json.
+"folded": batch norms in the convolutions before them; those of 8 or 16 bits (runtime/fixed_point.py) are folded too, as is
+what onnxruntime runs, written by ``idsnn export``. "same answer": the share of images whose highest logit is that of "plain",
+on random images and weights, the worst case. All versions take turns in every round. Writes
+benchmarks/results/inference_ARCH_tT_threadsN_CLOCK.json.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from train_step import laid
 
 from idsnn_convert.runtime.allocator import keep_memory
 from idsnn_convert.runtime.checkpoint import Checkpoint
+from idsnn_convert.runtime.fixed_point import supported
 from idsnn_convert.runtime.fold import fold
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.initialise import fresh_tensors
@@ -81,10 +83,18 @@ def forwards(graph: Graph, steps: int, images: Tensor, threads: int) -> dict[str
         "plain": of(SpikingNetwork(graph, tensors, steps)),
         "compiled": of(SpikingNetwork(graph, tensors, steps, compiled=True)),
         "compiled, folded": of(SpikingNetwork(*folded, steps, compiled=True)),
+        "compiled, 16-bit weights": integers(folded, steps, of, 16),
+        "compiled, 8-bit weights": integers(folded, steps, of, 8),
         "compiled, bfloat16": of(SpikingNetwork(graph, tensors, steps, compiled=True), bf16=True),
         "onnxruntime, folded": onnx(graph, tensors, steps, images, threads),
         "SpikingJelly": jelly,
     }
+
+
+def integers(
+    folded: tuple[Graph, dict[str, Tensor]], steps: int, of: Callable[[nn.Module], Callable[[], object]], bits: int
+) -> Callable[[], object] | None:
+    return of(SpikingNetwork(*folded, steps, compiled=True, weight_bits=bits)) if supported() else None
 
 
 def onnx(graph: Graph, tensors: dict[str, Tensor], steps: int, images: Tensor, threads: int) -> Callable[[], object] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from idsnn_convert.runtime.details import evaluate_in_detail
 from idsnn_convert.runtime.distributed import joined, own_device
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import BATCH, Evaluation, Progress, check_fits, evaluate
+from idsnn_convert.runtime.fold import fold
 from idsnn_convert.runtime.graph import to_json
 from idsnn_convert.runtime.initialise import prepared
 from idsnn_convert.runtime.kernels import can_compile
@@ -58,6 +59,7 @@ def evaluate_file(
     compiled: bool | None = None,
     early_exit: float | None = None,
     details: bool = False,
+    weight_bits: int | None = None,
     progress: Progress | None = None,
     told: Callable[[str], None] = lambda line: None,
 ) -> tuple[Evaluation, Normalised]:
@@ -74,6 +76,7 @@ def evaluate_file(
         early_exit: a student's confidence, above 0 and up to 1, at which it may stop before T.
         details: measure the usual thresholds of it too; either gives a
             :class:`idsnn_convert.runtime.details.DetailedEvaluation`.
+        weight_bits: 8 or 16 to compute a student's convolutions in integers, see :mod:`idsnn_convert.runtime.fixed_point`.
         told: receives what was decided, a line each, before the work begins.
 
     Raises:
@@ -84,6 +87,8 @@ def evaluate_file(
         raise UserError(f"{path} is a teacher; only a spiking network has time steps")
     if early_exit is not None and isinstance(opened, Teacher):
         raise UserError(f"{path} is a teacher; only a spiking network can stop before its last time step")
+    if weight_bits is not None and isinstance(opened, Teacher):
+        raise UserError(f"{path} is a teacher; only spikes are multiplied in integers")
     split = dataset.test.first(limit)
     check_fits(opened.graph, split)
     where = device_named(device)
@@ -97,9 +102,13 @@ def evaluate_file(
     network: nn.Module
     if isinstance(opened, Checkpoint):
         steps = time_steps or opened.time_steps
+        if weight_bits is not None:
+            graph, tensors = fold(opened.graph, opened.tensors)
+            opened = replace(opened, graph=graph, tensors=tensors)
         if compiled is None and steps > LONG:
             compiled = False  # the fused kernels take all steps at once
-        network = runtime.network(opened, time_steps=steps, compiled=_compile(compiled, len(split) * steps, where, told))
+        fast = _compile(compiled, len(split) * steps, where, told)
+        network = runtime.network(opened, time_steps=steps, device=where, compiled=fast, weight_bits=weight_bits)
         if steps > LONG and not compiled:
             network.time_chunk = steps_at_once(network.graph, BATCH)
     else:

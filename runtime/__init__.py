@@ -38,9 +38,11 @@ def network(
     taps: Sequence[str] = (),
     pack_spikes: bool = False,
     gamma: float | None = None,
+    weight_bits: int | None = None,
 ) -> SpikingNetwork:
     """The spiking network that a checkpoint describes; ``taps`` are nodes whose maps it can give too (spike activation maps
-    with ``gamma``), ``pack_spikes`` trains it in less memory."""
+    with ``gamma``), ``pack_spikes`` trains it in less memory, ``weight_bits`` (8 or 16) answers faster and does not train."""
     steps = checkpoint.time_steps if time_steps is None else time_steps
     given = (checkpoint.graph, checkpoint.tensors, steps, checkpoint.encoder, device, compiled)
-    return SpikingNetwork(*given, readout=checkpoint.readout, taps=taps, pack_spikes=pack_spikes, gamma=gamma)
+    more = {"taps": taps, "pack_spikes": pack_spikes, "gamma": gamma, "weight_bits": weight_bits}
+    return SpikingNetwork(*given, readout=checkpoint.readout, **more)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import torch
 from torch import Tensor
 
 from idsnn_convert.runtime.eager import eager_kernels
@@ -17,8 +18,8 @@ CUDA_KERNELS = "IDSNN_CUDA_KERNELS"
 MAKERS = ("inductor", "triton")
 
 
-def chosen(neuron: Neuron, time_steps: int, x: Tensor, compiled: bool) -> Kernels:
-    """The functions for ``neuron`` over T steps, for maps of the type and device of ``x``.
+def chosen(neuron: Neuron, time_steps: int, x: Tensor, compiled: bool, code: torch.dtype | None = None) -> Kernels:
+    """The functions for ``neuron`` over T steps, for maps of the type and device of ``x``; ``code`` is that of the spikes.
 
     Raises:
         UserError: if IDSNN_CUDA_KERNELS names none of :data:`MAKERS`.
@@ -29,7 +30,7 @@ def chosen(neuron: Neuron, time_steps: int, x: Tensor, compiled: bool) -> Kernel
         from idsnn_convert.runtime.triton_kernels import triton_kernels
 
         return triton_kernels(neuron, time_steps)
-    return kernels(neuron, time_steps, True, x.dtype)
+    return kernels(neuron, time_steps, True, x.dtype, code)
 
 
 def by_hand() -> bool:

@@ -35,10 +35,11 @@ class _Layer:
         self.packed = neuron.surrogate == "rectangle"
 
     def infer(
-        self, x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None, code: torch.dtype | None = None
-    ) -> Tensor:
+        self, x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None,
+        code: torch.dtype | None = None, coded: bool = False,
+    ) -> Tensor:  # fmt: skip
         spikes = x.new_empty(self.time_steps, *x.shape[1:], dtype=code)
-        for rows, _, fired in self._fired(x, scale, shift, residual):
+        for rows, _, fired in self._fired(x, scale, shift, residual, coded):
             spikes[:, rows] = fired if code is None else fired.mul_(ONE[code])
         return spikes
 
@@ -62,7 +63,7 @@ class _Layer:
         return spikes, code, slopes
 
     def _fired(
-        self, x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None
+        self, x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None, coded: bool = False
     ) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Blocks of rows with their potentials and spikes (T, M, C), which are the caller's until the next block."""
         v, decay = self.neuron.v_threshold, self.neuron.decay
@@ -81,7 +82,7 @@ class _Layer:
                 if factors:
                     torch.addcmul(factors[0][:m], u, factors[1][:m], out=u)
             if residual is not None:
-                u.add_(residual[:, rows], alpha=1 / ONE.get(residual.dtype, 1))
+                u.add_(residual[:, rows] > 0 if coded else residual[:, rows])
             for t in range(1, self.time_steps):
                 if self.hard:
                     torch.le(u[t - 1], v, out=fired[t])

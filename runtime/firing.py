@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from idsnn_convert.runtime.distributed import ALONE, World
+from idsnn_convert.runtime.fixed_point import decoded
 from idsnn_convert.runtime.graph import Shape
 from idsnn_convert.runtime.network import SpikingNetwork
 
@@ -113,11 +114,18 @@ def watched(network: SpikingNetwork) -> Iterator[Firing]:
         yield firing
 
 
+def _told(note: Callable[..., None], name: str, channels: int, module: nn.Module, inputs: Any, spikes: Tensor) -> None:
+    """A forward hook: the layer's name, the layer, its inputs and its spikes, as floats whatever it writes them as."""
+    note(name, module, inputs, decoded(spikes, channels))
+
+
 @contextmanager
 def _hooked(network: nn.Module, note: Callable[..., None], names: Sequence[str]) -> Iterator[None]:
-    """Within, ``note`` is told the name and the spikes of each of these layers at every pass."""
-    layers = [(name, network.layer(name)) for name in names] if isinstance(network, SpikingNetwork) else []
-    handles = [layer.register_forward_hook(partial(note, name)) for name, layer in layers]
+    """Within, ``note`` is told what :func:`_told` tells of each of these layers at every pass."""
+    handles = []
+    if isinstance(network, SpikingNetwork):
+        told = [(network.layer(name), partial(_told, note, name, network.graph[name].shape[0])) for name in names]
+        handles = [layer.register_forward_hook(hook) for layer, hook in told]
     try:
         yield
     finally:

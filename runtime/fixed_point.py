@@ -3,7 +3,8 @@
 Of a product with a spike, 0 or 1, only the weight has digits. With ``s[o] = max |w[o]| / limit`` an output channel's weights
 are the whole numbers ``q = round(w / s)``; their sums are exact, whatever their order, and ``y = s sum q + bias``. Processors
 multiply bytes four times as fast as float32. 16 bits are two digits, ``q = 255 high + low``: twice the input channels, and a
-spike is the two bytes 255 and 1, which a neuron writes as one int16 of value 511.
+spike is the two bytes 255 and 1. A neuron writes them as one bfloat16, for which torch.compile has vector instructions.
+A third digit would give float32's own precision, and cost as much as float32.
 
 Contract: the weights are rounded to ``s`` (limit 127 or 32,512), nothing else is but by float32. A current moves by at most
 s / 2 a spike, so a potential at its threshold may fall to the other side.
@@ -13,7 +14,7 @@ Letters: B batch, C channels, H height, W width, O output channels, I input chan
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -23,11 +24,15 @@ from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fusion import Fusion
 from idsnn_convert.runtime.graph import Graph, Node
 
-CODES = {8: torch.uint8, 16: torch.int16}
-"""Bits of a weight -> the type in which a neuron writes its spikes."""
+PAIR = torch.bfloat16
+"""Two bytes."""
 
-ONE = {torch.uint8: 1, torch.int16: 511}
-"""Such a type -> its number for a spike. 511 is the bytes 255 and 1, in this order on every processor that has the products."""
+CODES = {8: torch.uint8, 16: PAIR}
+"""Bits of a weight -> the type in which a neuron writes its spikes; nothing is 0."""
+
+ONE = {torch.uint8: 1.0, PAIR: (1 + 127 / 128) * 2.0**-124}
+"""Such a type -> its number for a spike. The second is the bytes 255 and 1, in this order on every processor that has the
+products."""
 
 DIGIT, BASE = 127, 255
 """The largest digit, and what a high digit counts: more would not fit into a signed and an unsigned byte."""
@@ -84,23 +89,22 @@ def writes_codes(graph: Graph, fused: Mapping[str, Fusion]) -> frozenset[str]:
     return frozenset(name for name in fused if len(graph[name].shape) == 3 and taken(name))
 
 
-def digits(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Weights (O, I, H, W) as int8 digits, and what one unit of each output channel's last digit is worth, float32 (O,).
-
-    Digits are (O, I, H, W), or (O, 2 I, H, W) where ``bits`` is 16: of each input channel the high one, then the low one.
-    """
-    limit = DIGIT if bits == 8 else DIGIT * BASE + DIGIT
-    worth = weight.abs().amax((1, 2, 3)).double().clamp_min(torch.finfo(torch.float32).tiny) / limit
-    whole = (weight.double() / worth.view(-1, 1, 1, 1)).round()
-    if bits == 8:
-        return whole.to(torch.int8), worth.float()
-    high = (whole / BASE).round()
-    pair = torch.stack([high, whole - BASE * high], 2).flatten(1, 2)
-    return pair.to(torch.int8), worth.float()
+def digits(weight: Tensor, bits: int) -> tuple[list[Tensor], Tensor]:
+    """Weights (O, I, H, W) as int8 digits of the same shape, the highest first, and what one unit of the last is worth,
+    float32 (O,)."""
+    places = [BASE**place for place in reversed(range(bits // 8))]
+    worth = weight.abs().amax((1, 2, 3)).double().clamp_min(torch.finfo(torch.float32).tiny) / (DIGIT * sum(places))
+    rest = (weight.double() / worth.view(-1, 1, 1, 1)).round()
+    found = []
+    for place in places:
+        digit = (rest / place).round()
+        rest = rest - place * digit
+        found.append(digit.to(torch.int8))
+    return found, worth.float()
 
 
 def encoded(spikes: Tensor, code: torch.dtype) -> Tensor:
-    """Spikes (B, C, H, W) as bytes, channels-last: (B, C, H, W), or (B, 2 C, H, W) where ``code`` is int16."""
+    """Spikes (B, C, H, W) as bytes, channels-last: (B, C, H, W), or (B, 2 C, H, W) where ``code`` is :data:`PAIR`."""
     last = spikes.permute(0, 2, 3, 1)
     codes = last.new_empty(last.shape, dtype=code).copy_(last * ONE[code])
     return codes.view(torch.uint8).permute(0, 3, 1, 2)
@@ -111,7 +115,7 @@ def decoded(x: Tensor, channels: int) -> Tensor:
     if x.dtype != torch.uint8:
         return x
     last = x.permute(0, 2, 3, 1)
-    return (last if x.shape[1] == channels else last.view(torch.int16)).ne(0).float().permute(0, 3, 1, 2)
+    return (last if x.shape[1] == channels else last.view(PAIR)).gt(0).float().permute(0, 3, 1, 2)
 
 
 class IntegerConv2d(nn.Module):
@@ -123,8 +127,7 @@ class IntegerConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d, bits: int) -> None:
         super().__init__()
         self._borrowed = (conv,)
-        self.code = CODES[bits]
-        self.bits = bits
+        self.bits, self.code = bits, CODES[bits]
         self._packed: tuple[Tensor, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,11 +135,13 @@ class IntegerConv2d(nn.Module):
             raise ValueError("weights in integers do not learn: call the network under torch.no_grad()")
         (conv,) = self._borrowed
         x = x if x.dtype == torch.uint8 else encoded(x, self.code)
-        places: Sequence[Any] = (list(conv.stride), list(conv.padding), list(conv.dilation), conv.groups)
+        x = x.contiguous(memory_format=torch.channels_last)
+        places: tuple[Any, ...] = (list(conv.stride), list(conv.padding), list(conv.dilation), conv.groups)
         if self._packed is None:
-            small, worth = digits(conv.weight, self.bits)
-            weight = torch.ops.onednn.qconv_prepack(small, worth, 1.0, 0, *places, list(x.shape))
+            found, worth = digits(conv.weight, self.bits)
+            weight = torch.stack(found, 2).flatten(1, 2)  # a channel's digits side by side, as its bytes are
+            weight = torch.ops.onednn.qconv_prepack(weight, worth, 1.0, 0, *places, list(x.shape))
             self._packed = weight, worth, torch.zeros(len(worth), dtype=torch.int32)
-        given = (x.contiguous(memory_format=torch.channels_last), 1.0, 0, *self._packed, conv.bias, *places)
-        y: Tensor = torch.ops.onednn.qconv2d_pointwise(*given, 1.0, 0, torch.float32, "none", [], "")
+        given = (x, 1.0, 0, *self._packed, conv.bias, *places, 1.0, 0, torch.float32)
+        y: Tensor = torch.ops.onednn.qconv2d_pointwise(*given, "none", [], "")
         return y

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from idsnn_convert.runtime.backends import chosen
 from idsnn_convert.runtime.batch_norm import batch_statistics, world_of
 from idsnn_convert.runtime.distributed import ALONE, World
-from idsnn_convert.runtime.fixed_point import decoded, encoded
+from idsnn_convert.runtime.fixed_point import PAIR, decoded, encoded
 from idsnn_convert.runtime.kernels import Kernels, Norm
 from idsnn_convert.runtime.neurons import SpikingNeuron
 
@@ -88,17 +88,17 @@ class FusedNeuron(nn.Module):
             carried: Tensor = neuron(current if residual is None else current + decoded(residual, current.shape[1]))
             return carried if self.code is None else encoded(carried, self.code)
         steps = neuron.time_steps
-        functions = chosen(neuron.neuron, steps, x, self.compiled)
+        functions = chosen(neuron.neuron, steps, x, self.compiled, self.code)
         rows = _rows(x, 1 if neuron.repeats else steps)
         added = None if residual is None else _rows(residual, steps)
+        coded = added is not None and added.dtype == torch.uint8
         if added is not None and added.shape[2] != rows.shape[2]:
-            added = added.view(torch.int16)
-        code = () if self.code is None else (self.code,)
-        given = (functions, rows, added, code)
+            added = added.view(PAIR)
+        given = (functions, rows, added, {"code": self.code, "coded": coded} if coded or self.code else {})
         spikes = _spikes(*given) if norm is None else _norm_spikes(norm, x, *given)
         if x.dim() == 2:
             return spikes.flatten(0, 1)
-        if code:
+        if self.code:
             spikes = spikes.view(torch.uint8)
         return spikes.view(-1, *x.shape[2:], spikes.shape[2]).permute(0, 3, 1, 2)
 
@@ -109,20 +109,20 @@ def _rows(x: Tensor, steps: int) -> Tensor:
     return last.reshape(steps, last.shape[:-1].numel() // steps, x.shape[1])
 
 
-def _spikes(functions: Kernels, rows: Tensor, residual: Tensor | None, code: tuple[torch.dtype, ...]) -> Tensor:
+def _spikes(functions: Kernels, rows: Tensor, residual: Tensor | None, codes: dict[str, Any]) -> Tensor:
     if not torch.is_grad_enabled():
-        return functions.infer(rows, None, None, residual, *code)
+        return functions.infer(rows, None, None, residual, **codes)
     spikes: Tensor = _Neuron.apply(rows, residual, functions)  # type: ignore[no-untyped-call]
     return spikes
 
 
 def _norm_spikes(
-    norm: nn.BatchNorm2d, x: Tensor, functions: Kernels, rows: Tensor, residual: Tensor | None, code: tuple[torch.dtype, ...]
+    norm: nn.BatchNorm2d, x: Tensor, functions: Kernels, rows: Tensor, residual: Tensor | None, codes: dict[str, Any]
 ) -> Tensor:
     mean, invstd = _statistics(norm, x)
     if not torch.is_grad_enabled():
         scale = norm.weight * invstd
-        return functions.infer(rows, scale, norm.bias - mean * scale, residual, *code)
+        return functions.infer(rows, scale, norm.bias - mean * scale, residual, **codes)
     values = (rows, residual, norm.weight, norm.bias, mean, invstd, norm.training, functions, world_of(norm))
     spikes: Tensor = _NormNeuron.apply(*values)  # type: ignore[no-untyped-call]
     return spikes

@@ -60,8 +60,8 @@ class Kernels:
     """The functions of one kind of neuron over T steps.
 
     ``forward(x, scale, shift, residual) -> (spikes, code, slopes | None)``; without a norm scale and shift are None;
-    ``infer(x, scale, shift, residual) -> spikes``, and on the CPU with a last argument of
-    :data:`idsnn_convert.runtime.fixed_point.ONE` their codes of that type, which ``residual`` may be as well;
+    ``infer(x, scale, shift, residual) -> spikes``, and on the CPU with ``code`` their codes of that type, which ``residual`` is
+    as well if ``coded``, see :mod:`idsnn_convert.runtime.fixed_point`;
     ``currents(grad, code, slopes) -> dX``, all in the type of ``grad``;
     ``norm(grad, code, slopes, x, norm, residual) -> (dx, dX if residual, dweight, dbias)``, dx of the shape of x.
     """
@@ -73,10 +73,12 @@ class Kernels:
 
 
 @cache
-def kernels(neuron: Neuron, time_steps: int, compiled: bool, dtype: torch.dtype = torch.float32) -> Kernels:
+def kernels(
+    neuron: Neuron, time_steps: int, compiled: bool, dtype: torch.dtype = torch.float32, code: torch.dtype | None = None
+) -> Kernels:
     """The functions for ``neuron`` over T steps; compiled once per process where asked, then shared by every layer.
 
-    Sizes are dynamic, so layers of all shapes share one compilation; each ``dtype`` of maps has its own.
+    Sizes are dynamic, so layers of all shapes share one compilation; each ``dtype`` of maps and ``code`` of spikes has its own.
     """
     plain = (*_forward(neuron, time_steps), *_backward(neuron, time_steps))
     forward, infer, currents, sums, gradients = map(_compiled, plain) if compiled else plain
@@ -84,15 +86,13 @@ def kernels(neuron: Neuron, time_steps: int, compiled: bool, dtype: torch.dtype 
 
 
 def _compiled(function: Any) -> Any:
-    """torch.compile counts recompilations by code object, so each neuron, T and dtype gets one of its own."""
+    """torch.compile counts recompilations by code object, so each neuron, T, dtype and code gets one of its own."""
     own = FunctionType(function.__code__.replace(), globals(), function.__name__, function.__defaults__, function.__closure__)
     return torch.compile(own, dynamic=True)
 
 
 def wide(x: Tensor) -> Tensor:
-    """Half-precision values as float32, for potentials and sums are never kept in less; codes as the spikes they stand for."""
-    if x.dtype in ONE:
-        return x.float() * (1 / ONE[x.dtype])
+    """Half-precision values as float32: potentials and sums are never kept in less."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -106,7 +106,7 @@ def _forward(neuron: Neuron, time_steps: int) -> tuple[Forward, Infer]:
     packed = neuron.surrogate == "rectangle"
 
     def potentials(
-        x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None
+        x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None, coded: bool = False
     ) -> list[tuple[Tensor, Tensor]]:
         """(U[t], F[t]) of every step, each (R, C). Products with 0 and 1 compile to less than choices do."""
         found: list[tuple[Tensor, Tensor]] = []
@@ -115,7 +115,7 @@ def _forward(neuron: Neuron, time_steps: int) -> tuple[Forward, Infer]:
             if scale is not None and shift is not None:
                 u = u * scale + shift
             if residual is not None:
-                u = u + wide(residual[t])
+                u = u + ((residual[t].to(u.dtype) > 0).to(u.dtype) if coded else wide(residual[t]))
             if found:
                 before, fired = found[-1]
                 u = u + decay * (before - before * fired if hard else before - v * fired)
@@ -123,9 +123,10 @@ def _forward(neuron: Neuron, time_steps: int) -> tuple[Forward, Infer]:
         return found
 
     def infer(
-        x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None, code: torch.dtype | None = None
-    ) -> Tensor:
-        found = potentials(x, scale, shift, residual)
+        x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None,
+        code: torch.dtype | None = None, coded: bool = False,
+    ) -> Tensor:  # fmt: skip
+        found = potentials(x, scale, shift, residual, coded)
         return torch.stack([fired.to(x.dtype) if code is None else (fired * ONE[code]).to(code) for _, fired in found])
 
     def forward(

@@ -14,6 +14,7 @@ from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fixed_point import (
     CODES,
     ONE,
+    PAIR,
     IntegerConv2d,
     check_available,
     convolutions,
@@ -52,10 +53,12 @@ def rounded(weight: Tensor, bits: int) -> Tensor:
 def test_digits_stand_for_the_weights_to_half_a_unit(bits: int) -> None:
     torch.manual_seed(0)
     weight = torch.randn(5, 3, 3, 3) * torch.tensor([1e-6, 1.0, 1e4, 0.3, 0.0]).view(-1, 1, 1, 1)
-    small, worth = digits(weight, bits)
-    assert (small.dtype, worth.dtype) == (torch.int8, torch.float32)
-    places = torch.tensor([1.0]) if bits == 8 else torch.tensor([255.0, 1.0])
-    whole = (small.double().unflatten(1, (3, len(places))) * places.double().view(-1, 1, 1)).sum(2)
+    found, worth = digits(weight, bits)
+    assert worth.dtype == torch.float32
+    assert all(digit.dtype == torch.int8 and digit.shape == weight.shape for digit in found)
+    whole = torch.zeros(weight.shape, dtype=torch.float64)
+    for digit in found:
+        whole = 255 * whole + digit
     error = (whole * worth.double().view(-1, 1, 1, 1) - weight.double()).abs().amax((1, 2, 3))
     assert (error <= 0.5001 * worth.double()).all()
     assert whole.abs().amax((1, 2, 3)).tolist() == [LIMIT[bits]] * 4 + [0]
@@ -71,6 +74,10 @@ def test_spikes_come_back_from_their_bytes(bits: int, shape: tuple[int, ...]) ->
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(decoded(found, shape[1]), spikes)
     assert decoded(spikes, shape[1]) is spikes
+
+
+def test_a_pair_is_the_bytes_of_its_digits() -> None:
+    assert torch.tensor([0.0, ONE[PAIR]], dtype=PAIR).view(torch.uint8).tolist() == [0, 0, 255, 1]
 
 
 @needs_bytes

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from idsnn_convert.learn import LONG
+from idsnn_convert.runtime.fixed_point import supported
 from tests.idsnn_convert import files
 from tests.idsnn_convert.files import assert_told, done, run
+
+needs_bytes = pytest.mark.skipif(not supported(), reason="this processor does not multiply bytes (AVX-512 VNNI)")
 
 
 def test_a_teacher(teacher: Path, fashion: str) -> None:
@@ -145,6 +148,27 @@ def test_a_student_in_detail(student: Path, fashion: str) -> None:
     assert "Early exit confidence top-1 % mean T" in out
     assert "Firing, in percent" in out
     assert "Classes class top-1 %" in out
+
+
+@needs_bytes
+@pytest.mark.parametrize("bits", [8, 16])
+def test_weights_in_integers(student: Path, fashion: str, bits: int) -> None:
+    plain, rounded = (
+        json.loads(done("evaluate", student, "--data", fashion, "--details", "--json", *more).stdout)
+        for more in ([], ["--weight-bits", bits])
+    )
+    assert [row["layer"] for row in rounded["firing"]] == [row["layer"] for row in plain["firing"]]
+    for ours, theirs in zip(rounded["firing"], plain["firing"], strict=True):
+        assert ours["rate"] == pytest.approx(theirs["rate"], abs=0.05 if bits == 8 else 0.005)
+    assert rounded["loss"] == pytest.approx(plain["loss"], rel=0.3 if bits == 8 else 0.01)
+
+
+def test_a_teacher_has_no_spikes_to_multiply(teacher: Path, fashion: str) -> None:
+    assert_told(run("evaluate", teacher, "--data", fashion, "--weight-bits", "8"), "is a teacher", "only spikes")
+
+
+def test_weights_of_other_bits_are_refused(student: Path, fashion: str) -> None:
+    assert_told(run("evaluate", student, "--data", fashion, "--weight-bits", "4"), "'4'", "'8', '16'")
 
 
 def test_early_exit_alone_is_one_line(student: Path, fashion: str) -> None:
