@@ -26,7 +26,7 @@ def load(
     Raises:
         UserError: see :func:`idsnn_convert.runtime.checkpoint.read`.
     """
-    return network(read(Path(path)), time_steps=time_steps, device=device, compiled=compiled)
+    return network(read(path), time_steps=time_steps, device=device, compiled=compiled)
 
 
 def network(

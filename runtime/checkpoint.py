@@ -87,13 +87,13 @@ def _finite(value: float) -> float | None:
     return value if abs(value) < float("inf") else None
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
+def save(path: str | Path, checkpoint: Checkpoint) -> None:
     """Writes the file, all or nothing.
 
     Raises:
         UserError: if the tensors do not fit the graph or the place cannot be written.
     """
-    described.write(path, KEY, checkpoint.graph, checkpoint.metadata(), checkpoint.tensors)
+    described.write(Path(path), KEY, checkpoint.graph, checkpoint.metadata(), checkpoint.tensors)
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -101,7 +101,7 @@ def is_checkpoint(path: Path) -> bool:
     return described.carries(path, KEY)
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: str | Path) -> Checkpoint:
     """The checkpoint in ``path``, every part checked.
 
     Raises:
@@ -109,7 +109,7 @@ def read(path: Path) -> Checkpoint:
     """
     hint = "It may be a teacher: idsnn-convert makes a checkpoint of it."
     absent = UserError(f"{path} is a safetensors file, but holds no spiking network", hint=hint)
-    found, tensors = described.read(path, KEY, "SNN checkpoint", _from_metadata, absent)
+    found, tensors = described.read(Path(path), KEY, "SNN checkpoint", _from_metadata, absent)
     return replace(found, tensors=tensors)
 
 

@@ -40,6 +40,11 @@ def rewritten(path: Path, change: Any) -> Path:
     return path
 
 
+def test_a_path_may_be_a_string(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    save(str(tmp_path / "net.safetensors"), checkpoint)
+    assert read(str(tmp_path / "net.safetensors")).graph == checkpoint.graph
+
+
 def test_round_trip(checkpoint: Checkpoint, written: Path) -> None:
     again = read(written)
     assert again.metadata() == json.loads(json.dumps(checkpoint.metadata()))
