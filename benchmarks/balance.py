@@ -30,8 +30,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from idsnn_convert.api import Balancing, Settings, convert
-from idsnn_convert.balance import BATCH
+from idsnn_convert.api import Settings, convert
+from idsnn_convert.balance import BATCH, Balancing
 from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.runtime.ann_file import read_ann
 from idsnn_convert.runtime.data import open_dataset

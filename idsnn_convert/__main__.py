@@ -1,5 +1,5 @@
 """``python -m idsnn_convert`` is ``idsnn``."""
 
-from idsnn_convert.cli import main
+from idsnn_convert.process import main
 
-main(prog_name="idsnn")
+main()

@@ -12,14 +12,12 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import torch
 
 from idsnn_convert import __version__
-from idsnn_convert.balance import Balancing, Counting, balanced, check_balancing
 from idsnn_convert.cli import printable
-from idsnn_convert.identify import identified
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.convert import convert as run_passes
 from idsnn_convert.passes.folded import folded
@@ -29,12 +27,13 @@ from idsnn_convert.passes.load.types import Trust
 from idsnn_convert.passes.targets import Choices, target_for, target_label
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.repeat import command_of
-from idsnn_convert.runtime.checkpoint import Checkpoint, is_checkpoint, read, save
-from idsnn_convert.runtime.data import open_dataset
+from idsnn_convert.runtime.checkpoint import Checkpoint, description, is_checkpoint, read, save
 from idsnn_convert.runtime.errors import UserError
 
+if TYPE_CHECKING:  # what looks at images is imported where there are any
+    from idsnn_convert.balance import Balancing, Counting
+
 __all__ = [
-    "Balancing",
     "Converted",
     "Settings",
     "convert",
@@ -62,7 +61,7 @@ class Converted(NamedTuple):
         from idsnn_convert.report.terminal import print_mapping
 
         with redirect_stdout(io.StringIO()) as told:
-            print_mapping(recorded(self.checkpoint, self.path))
+            print_mapping(recorded(self.checkpoint, as_made=True))
         return told.getvalue().rstrip("\n")
 
     def _repr_html_(self) -> str:
@@ -70,7 +69,7 @@ class Converted(NamedTuple):
         from idsnn_convert.report.build import recorded
         from idsnn_convert.report.html import compact
 
-        return compact(recorded(self.checkpoint, self.path))
+        return compact(recorded(self.checkpoint, self.path, as_made=True))
 
 
 def convert(
@@ -119,12 +118,19 @@ def convert(
         UserError: on any file, name or setting that cannot be used; nothing is written then.
     """
     if balance is not None:
+        from idsnn_convert.balance import balanced, check_balancing
+
         check_balancing(balance, target, data)
     label = target_label(target)
     path = weights_file(teacher)
     place = Path(f"{path.stem}-{label}.safetensors") if output is None else Path(output)
     _check_place(place, path, force)
-    dataset = None if data is None else open_dataset(data)
+    dataset = None
+    if data is not None:
+        from idsnn_convert.identify import identified
+        from idsnn_convert.runtime.data import open_dataset
+
+        dataset = open_dataset(data)
     trust = Trust(tuple(allow_global), unsafe_pickle)
     loaded = load_teacher(teacher, arch=arch, input_size=input_size, trust=trust)
     if dataset is not None and (balance is None or loaded.assumptions):
@@ -179,7 +185,7 @@ def _check_place(place: Path, teacher: Path, force: bool) -> None:
         return
     if not is_checkpoint(place):
         raise UserError(f"{place} exists and is no spiking checkpoint", hint="Give another file with -o, or --force.")
-    if read(place).training:
+    if description(place).training:
         raise UserError(f"{place} exists and has been trained", hint="Give another file with -o, or --force.")
 
 

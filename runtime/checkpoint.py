@@ -22,6 +22,7 @@ from idsnn_convert.runtime.readout import Readout, readout_from_json
 
 FORMAT_VERSION = 1
 KEY = "idsnn"
+WHAT = "SNN checkpoint"
 MOST_TIME_STEPS = 100_000
 
 
@@ -107,10 +108,22 @@ def read(path: str | Path) -> Checkpoint:
     Raises:
         UserError: if the file is missing, cut short, no checkpoint, of a newer format, or contradicts itself.
     """
-    hint = "It may be a teacher: idsnn-convert makes a checkpoint of it."
-    absent = UserError(f"{path} is a safetensors file, but holds no spiking network", hint=hint)
-    found, tensors = described.read(Path(path), KEY, "SNN checkpoint", _from_metadata, absent)
+    found, tensors = described.read(Path(path), KEY, WHAT, _from_metadata, _absent(path))
     return replace(found, tensors=tensors)
+
+
+def description(path: Path) -> Checkpoint:
+    """What :func:`read` gives, without its tensors: they are not looked at.
+
+    Raises:
+        UserError: if the file is missing, no checkpoint, of a newer format, or its description contradicts itself.
+    """
+    return described.description(path, KEY, WHAT, _from_metadata, _absent(path))
+
+
+def _absent(path: str | Path) -> UserError:
+    hint = "It may be a teacher: idsnn-convert makes a checkpoint of it."
+    return UserError(f"{path} is a safetensors file, but holds no spiking network", hint=hint)
 
 
 def _from_metadata(data: Any) -> Checkpoint:

@@ -6,7 +6,8 @@ against the graph before a tensor is allocated, and runs no code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -65,6 +66,33 @@ def read(path: Path, key: str, what: str, parse: Callable[[Any], Found], absent:
     Raises:
         UserError: if the file is missing, cut short or damaged, or its tensors do not fit its graph.
     """
+    with _opened(path, key, what, absent) as (file, text):
+        found, seal = _parsed(path, text, parse)
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        kinds = {name: file.get_slice(name).get_dtype() for name in shapes}
+        _check_tensors(path, shapes, found.graph)
+        if odd := [name for name, kind in kinds.items() if kind != "F32"]:
+            raise UserError(f"{path}: tensor {odd[0]!r} is stored as {kinds[odd[0]]}, not as F32")
+        tensors = {name: file.get_tensor(name) for name in tensor_shapes(found.graph)}
+    if seal is not None and broken(text, seal, tensors):  # none is in files that others wrote
+        problem = f"{path} is damaged: its content is not what was written (SHA-256)"
+        raise UserError(problem, hint="Take a copy from elsewhere, or make it anew.")
+    return found, tensors
+
+
+def description(path: Path, key: str, what: str, parse: Callable[[Any], Found], absent: UserError) -> Found:
+    """What the file says, as :func:`read` gives it; its tensors are not looked at, nor its seal, which is of them too.
+
+    Raises:
+        UserError: if the file is missing or cut short, or says nothing that can be read.
+    """
+    with _opened(path, key, what, absent) as (_, text):
+        return _parsed(path, text, parse)[0]
+
+
+@contextmanager
+def _opened(path: Path, key: str, what: str, absent: UserError) -> Iterator[tuple[Any, str]]:
+    """The open file and the text under ``key``; what reading it raises becomes one message."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
@@ -73,19 +101,9 @@ def read(path: Path, key: str, what: str, parse: Callable[[Any], Found], absent:
             metadata = file.metadata() or {}
             if key not in metadata:
                 raise absent
-            found, seal = _parsed(path, metadata[key], parse)
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            kinds = {name: file.get_slice(name).get_dtype() for name in shapes}
-            _check_tensors(path, shapes, found.graph)
-            if odd := [name for name, kind in kinds.items() if kind != "F32"]:
-                raise UserError(f"{path}: tensor {odd[0]!r} is stored as {kinds[odd[0]]}, not as F32")
-            tensors = {name: file.get_tensor(name) for name in tensor_shapes(found.graph)}
+            yield file, metadata[key]
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is no readable {what}: {error}", hint="Is it such a file, and complete?") from error
-    if seal is not None and broken(metadata[key], seal, tensors):  # none is in files that others wrote
-        problem = f"{path} is damaged: its content is not what was written (SHA-256)"
-        raise UserError(problem, hint="Take a copy from elsewhere, or make it anew.")
-    return found, tensors
 
 
 def _parsed(path: Path, text: str, parse: Callable[[Any], Found]) -> tuple[Found, Any]:

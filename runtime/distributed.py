@@ -11,13 +11,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from idsnn_convert.runtime.data.types import Split
 from idsnn_convert.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from idsnn_convert.runtime.data.types import Split
 
 PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun tells a process."""

@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,7 +22,9 @@ from idsnn_convert.runtime.graph import Attr, Graph, Node
 from idsnn_convert.runtime.neurons import checked, learnt
 from idsnn_convert.runtime.ops import NORMS, OPS, tensor_shapes
 from idsnn_convert.runtime.readout import Readout
-from idsnn_convert.runtime.recipe import Neurons, Recipe
+
+if TYPE_CHECKING:  # it brings in pydantic, which a conversion can do without
+    from idsnn_convert.runtime.recipe import Neurons, Recipe
 
 V_THRESHOLD = "v_threshold"
 

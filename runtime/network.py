@@ -6,6 +6,7 @@ Letters: T time steps, B batch, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, fx, nn
@@ -16,7 +17,7 @@ from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fixed_point import CODES, IntegerConv2d, check_available, convolutions, writes_codes
 from idsnn_convert.runtime.fused import FusedNeuron
 from idsnn_convert.runtime.fusion import Fusion, fusions
-from idsnn_convert.runtime.graph import Graph, Node
+from idsnn_convert.runtime.graph import Attr, Graph, Node
 from idsnn_convert.runtime.modules import Dropout
 from idsnn_convert.runtime.neurons import SpikingNeuron
 from idsnn_convert.runtime.ops import OPS, check, tensor_shapes
@@ -55,14 +56,20 @@ def build(
 
 def computed(node: Node, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> Tensor:
     """What the one operation ``node``, no input or output, gives in eval mode; of ``tensors`` it reads its own."""
-    make = OPS[node.op].module
-    if make is None:
-        raise ValueError(f"{node.op} computes nothing")
-    with torch.device("meta"):
-        module = make(node).eval()
     own = {slot: tensors[f"{node.name}.{slot}"] for slot in OPS[node.op].tensors(node)}
+    module = _layer(node.op, tuple(sorted(node.attrs.items())))
     result: Tensor = torch.func.functional_call(module, own, tuple(inputs))
     return result
+
+
+@lru_cache(maxsize=256)
+def _layer(op: str, attrs: tuple[tuple[str, Attr], ...]) -> nn.Module:
+    """The module of an operation, without values, which all nodes with these attributes share: a deep network has few kinds."""
+    make = OPS[op].module
+    if make is None:
+        raise ValueError(f"{op} computes nothing")
+    with torch.device("meta"):
+        return make(Node("", op, attrs=dict(attrs))).eval()
 
 
 def _assemble(

@@ -141,7 +141,7 @@ def commands(wheel: Path) -> dict[str, str]:
 
 
 def test_commands(wheel: Path) -> None:
-    assert commands(wheel) == {"idsnn-convert": "idsnn_convert.cli:convert_main", "idsnn": "idsnn_convert.cli:main"}
+    assert commands(wheel) == {"idsnn-convert": "idsnn_convert.process:convert_main", "idsnn": "idsnn_convert.process:main"}
 
 
 def test_every_command_names_a_function(wheel: Path) -> None:

@@ -11,6 +11,7 @@ import click
 from idsnn_convert.cli import SETTINGS, Command, version
 from idsnn_convert.commands import options
 from idsnn_convert.passes.rules import RULES
+from idsnn_convert.process import unswept
 
 EXAMPLES = """\b
 Examples:
@@ -155,15 +156,16 @@ def command(
     With --balance a network of ReLUs becomes one of integrate-and-fire neurons with the same weights, which needs images:
     every layer takes a pass of N images over T steps through the layers before it, minutes on a CPU.
     """
-    from idsnn_convert.api import Balancing, convert
-    from idsnn_convert.passes.convert import Settings
-    from idsnn_convert.report.build import recorded
-    from idsnn_convert.report.data import described
-    from idsnn_convert.report.progress import counting, tell
-    from idsnn_convert.report.terminal import print_conversion
-    from idsnn_convert.report.text import print_json
-    from idsnn_convert.report.write import check_places, write_reports
-    from idsnn_convert.runtime.neurons import asked
+    with unswept():
+        from idsnn_convert.api import convert
+        from idsnn_convert.passes.convert import Settings
+        from idsnn_convert.report.build import recorded
+        from idsnn_convert.report.data import described
+        from idsnn_convert.report.progress import counting, tell
+        from idsnn_convert.report.terminal import print_conversion
+        from idsnn_convert.report.text import print_json
+        from idsnn_convert.report.write import check_places, write_reports
+        from idsnn_convert.runtime.neurons import asked
 
     check_places(reports, (teacher, *filter(None, [output])))
     settings = Settings(
@@ -176,11 +178,15 @@ def command(
         head=head,
         seed=seed,
     )
-    how = None if balance is None else Balancing(balance, steps, images, curve, normalisation, device)
+    how = None
+    if balance is not None:
+        from idsnn_convert.balance import Balancing
+
+        how = Balancing(balance, steps, images, curve, normalisation, device)
     written, checkpoint = convert(
         teacher, target, output, settings=settings, balance=how, counting=counting, told=tell, **choices
     )
-    record = recorded(checkpoint, written)
+    record = recorded(checkpoint, written if reports or as_json else None, as_made=True)
     write_reports(record, reports)
     if as_json:
         print_json({"file": str(written), **described(checkpoint, record)})

@@ -9,6 +9,7 @@ import click
 
 from idsnn_convert.cli import SETTINGS, Command
 from idsnn_convert.commands import options
+from idsnn_convert.process import unswept
 
 EXAMPLES = """\b
 Examples:
@@ -52,10 +53,11 @@ def command(teacher: Path | None, target: str | None, data: str | None, machine:
         return
     if teacher is None:
         raise click.UsageError("Missing argument 'TEACHER'; or ask about the machine with --machine.")
-    from idsnn_convert.examine import examine
-    from idsnn_convert.report.data import described_diagnosis
-    from idsnn_convert.report.doctor import print_diagnosis
-    from idsnn_convert.report.text import print_json
+    with unswept():
+        from idsnn_convert.examine import examine
+        from idsnn_convert.report.data import described_diagnosis
+        from idsnn_convert.report.doctor import print_diagnosis
+        from idsnn_convert.report.text import print_json
 
     found = examine(teacher, target=target, data=data, **choices)
     print_json(described_diagnosis(found, teacher)) if as_json else print_diagnosis(found, teacher)
@@ -64,8 +66,9 @@ def command(teacher: Path | None, target: str | None, data: str | None, machine:
 
 
 def _machine(as_json: bool) -> None:
-    from idsnn_convert.machine import machine
-    from idsnn_convert.report.doctor import print_machine
-    from idsnn_convert.report.text import print_json
+    with unswept():
+        from idsnn_convert.machine import machine
+        from idsnn_convert.report.doctor import print_machine
+        from idsnn_convert.report.text import print_json
 
     print_json(machine()) if as_json else print_machine(machine())

@@ -9,6 +9,7 @@ import click
 
 from idsnn_convert.cli import SETTINGS, Command
 from idsnn_convert.commands import options
+from idsnn_convert.process import unswept
 
 EXAMPLES = """\b
 Examples:
@@ -37,10 +38,11 @@ def command(student: Path, data: Any, as_json: bool, **choices: Any) -> None:
     Reads STUDENT and the data; writes nothing. 1,000 images through a spiking resnet20 of 4 time steps take a quarter
     of a minute on one core.
     """
-    from idsnn_convert.measure import measure_energy
-    from idsnn_convert.report.energy import described_energy, print_energy
-    from idsnn_convert.report.progress import counting, tell
-    from idsnn_convert.report.text import print_json
+    with unswept():
+        from idsnn_convert.measure import measure_energy
+        from idsnn_convert.report.energy import described_energy, print_energy
+        from idsnn_convert.report.progress import counting, tell
+        from idsnn_convert.report.text import print_json
 
     with counting("counting") as progress:
         found = measure_energy(student, data, progress=progress, told=tell, **choices)

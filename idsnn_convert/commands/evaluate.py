@@ -9,6 +9,7 @@ import click
 
 from idsnn_convert.cli import SETTINGS, Command
 from idsnn_convert.commands import options
+from idsnn_convert.process import unswept
 
 EXAMPLES = """\b
 Examples:
@@ -77,14 +78,15 @@ def command(
     Reads FILE and the data; writes nothing. 10,000 CIFAR images through a spiking resnet20 of 4 time steps take 40
     seconds on one core.
     """
-    from idsnn_convert.learn import evaluate_file
-    from idsnn_convert.report.data import described_evaluation
-    from idsnn_convert.report.evaluation import described_details, print_details, print_exit
-    from idsnn_convert.report.progress import counting, tell
-    from idsnn_convert.report.terminal import print_evaluation
-    from idsnn_convert.report.text import print_json
-    from idsnn_convert.runtime.allocator import keep_memory
-    from idsnn_convert.runtime.details import DetailedEvaluation
+    with unswept():
+        from idsnn_convert.learn import evaluate_file
+        from idsnn_convert.report.data import described_evaluation
+        from idsnn_convert.report.evaluation import described_details, print_details, print_exit
+        from idsnn_convert.report.progress import counting, tell
+        from idsnn_convert.report.terminal import print_evaluation
+        from idsnn_convert.report.text import print_json
+        from idsnn_convert.runtime.allocator import keep_memory
+        from idsnn_convert.runtime.details import DetailedEvaluation
 
     wanted = () if steps is None else _steps(steps)
     if wanted and time_steps is not None:

@@ -9,6 +9,7 @@ import click
 
 from idsnn_convert.cli import SETTINGS, Command
 from idsnn_convert.commands import options
+from idsnn_convert.process import unswept
 
 EXAMPLES = """\b
 Examples:
@@ -96,10 +97,11 @@ def command(
     Reads FILE and the data; writes one file or folder. Takes seconds; with 1,000 images and a spiking resnet20 half a
     minute.
     """
-    from idsnn_convert.exporters import Options
-    from idsnn_convert.formats import export
-    from idsnn_convert.report.exports import described_export, print_export, print_stage
-    from idsnn_convert.report.text import print_json
+    with unswept():
+        from idsnn_convert.exporters import Options
+        from idsnn_convert.formats import export
+        from idsnn_convert.report.exports import described_export, print_export, print_stage
+        from idsnn_convert.report.text import print_json
 
     chosen = Options(form, time_steps, opset, folded, licence)
     watch = (lambda stage: None) if as_json else print_stage

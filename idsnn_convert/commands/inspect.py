@@ -8,6 +8,7 @@ import click
 
 from idsnn_convert.cli import SETTINGS, Command
 from idsnn_convert.commands import options
+from idsnn_convert.process import unswept
 
 EXAMPLES = """\b
 Examples:
@@ -31,14 +32,15 @@ def command(file: Path, arch: str | None, input_size: int | None, reports: tuple
     Reads FILE, and runs no code from it; writes nothing but the reports that are asked for; takes seconds. With --json
     a checkpoint's every tensor is listed with its source and rule, and its whole graph.
     """
-    from idsnn_convert.api import open_file
-    from idsnn_convert.report.build import recorded
-    from idsnn_convert.report.data import described, described_teacher
-    from idsnn_convert.report.terminal import print_checkpoint, print_teacher, print_written
-    from idsnn_convert.report.text import print_json
-    from idsnn_convert.report.write import check_places, write_reports
-    from idsnn_convert.runtime.checkpoint import Checkpoint
-    from idsnn_convert.runtime.errors import UserError
+    with unswept():
+        from idsnn_convert.api import open_file
+        from idsnn_convert.report.build import recorded
+        from idsnn_convert.report.data import described, described_teacher
+        from idsnn_convert.report.terminal import print_checkpoint, print_teacher, print_written
+        from idsnn_convert.report.text import print_json
+        from idsnn_convert.report.write import check_places, write_reports
+        from idsnn_convert.runtime.checkpoint import Checkpoint
+        from idsnn_convert.runtime.errors import UserError
 
     check_places(reports, [file])
     opened = open_file(file, arch=arch, input_size=input_size)

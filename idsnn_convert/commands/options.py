@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from idsnn_convert.cli import printable
+from idsnn_convert.process import unswept
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -79,8 +80,9 @@ def _reading(command: Decorated, named: Callable[[Any], Any]) -> Decorated:
     ) -> Any:
         if data is None:
             return command(*arguments, data=None, **choices)
-        from idsnn_convert.report.progress import counting, tell
-        from idsnn_convert.runtime.data import Reading, open_dataset
+        with unswept():
+            from idsnn_convert.report.progress import counting, tell
+            from idsnn_convert.runtime.data import Reading, open_dataset
 
         how = (image_size, int(channels) if channels else None, int(memory * 2**30), workers or 0, download)
         if not download:

@@ -9,6 +9,7 @@ import click
 
 from idsnn_convert.cli import SETTINGS, Command
 from idsnn_convert.commands import options
+from idsnn_convert.process import unswept
 
 EXAMPLES = """\b
 Examples:
@@ -61,13 +62,14 @@ def command(
     pages are drawn: spikes and potentials of one image, energy, mistakes, the teacher. With a spiking resnet20 of 4 time
     steps that takes half a minute of one core.
     """
-    from idsnn_convert.report.run_page import run_page
-    from idsnn_convert.report.runs import read_baseline, read_runs
-    from idsnn_convert.report.terminal import print_written
-    from idsnn_convert.report.text import print_json
-    from idsnn_convert.report.write import check_places
-    from idsnn_convert.runtime.errors import UserError
-    from idsnn_convert.runtime.files import write_text
+    with unswept():
+        from idsnn_convert.report.run_page import run_page
+        from idsnn_convert.report.runs import read_baseline, read_runs
+        from idsnn_convert.report.terminal import print_written
+        from idsnn_convert.report.text import print_json
+        from idsnn_convert.report.write import check_places
+        from idsnn_convert.runtime.errors import UserError
+        from idsnn_convert.runtime.files import write_text
 
     asked = {name: value for name, value in measured.items() if value is not None}
     if data is None and asked:
@@ -95,9 +97,10 @@ def command(
 
 def _measure(run: Path, data: Any, device: str, asked: dict[str, Any]) -> None:
     """Measures the run's best network and keeps what is found in its folder."""
-    from idsnn_convert.probe import probe_run
-    from idsnn_convert.report.probed import write_probed
-    from idsnn_convert.report.progress import counting, tell
+    with unswept():
+        from idsnn_convert.probe import probe_run
+        from idsnn_convert.report.probed import write_probed
+        from idsnn_convert.report.progress import counting, tell
 
     chosen = {name.removeprefix("probe_"): value for name, value in asked.items()}
     with counting(f"measuring {run.name}") as progress:

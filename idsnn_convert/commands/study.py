@@ -9,6 +9,7 @@ import click
 
 from idsnn_convert.cli import SETTINGS, Command
 from idsnn_convert.commands import options
+from idsnn_convert.process import unswept
 
 EXAMPLES = """\b
 Examples:
@@ -122,13 +123,14 @@ def command(
         raise click.UsageError("The arms of study lasnn have recipes of their own; --set changes them all.")
     if study == "lasnn" and teacher_cache is not None:
         raise click.UsageError("The arms of study lasnn ask their teachers for different things; it has no cache of logits.")
-    from idsnn_convert.report.progress import tell
-    from idsnn_convert.report.text import print_json
-    from idsnn_convert.runtime.stop import Interrupted
-    from idsnn_convert.study.lasnn.run import LasnnMaterials, run_lasnn
-    from idsnn_convert.study.progress import StudyBar
-    from idsnn_convert.study.run import Materials, run_study
-    from idsnn_convert.study.write import told_as, write_study
+    with unswept():
+        from idsnn_convert.report.progress import tell
+        from idsnn_convert.report.text import print_json
+        from idsnn_convert.runtime.stop import Interrupted
+        from idsnn_convert.study.lasnn.run import LasnnMaterials, run_lasnn
+        from idsnn_convert.study.progress import StudyBar
+        from idsnn_convert.study.run import Materials, run_study
+        from idsnn_convert.study.write import told_as, write_study
 
     cache = (teacher_cache, teacher_cache_gib)
     given = (data, teachers[0], student, out, normalisation, arch, input_size, device, compiled, *cache)

@@ -9,6 +9,7 @@ import click
 
 from idsnn_convert.cli import SETTINGS, Command
 from idsnn_convert.commands import options
+from idsnn_convert.process import unswept
 
 EXAMPLES = """\b
 Examples:
@@ -78,9 +79,10 @@ def command(
 
     An epoch of 50,000 CIFAR images takes a resnet20 three to four minutes on one core.
     """
-    from idsnn_convert.commands.running import run
-    from idsnn_convert.runtime.recipe import load_recipe
-    from idsnn_convert.teach import teach
+    with unswept():
+        from idsnn_convert.commands.running import run
+        from idsnn_convert.runtime.recipe import load_recipe
+        from idsnn_convert.teach import teach
 
     changes = [*options.changed(epochs, seed), *overrides]
     run(

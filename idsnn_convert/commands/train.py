@@ -9,6 +9,7 @@ import click
 
 from idsnn_convert.cli import SETTINGS, Command
 from idsnn_convert.commands import options
+from idsnn_convert.process import unswept
 
 EXAMPLES = """\b
 Examples:
@@ -80,9 +81,10 @@ def command(
     those of the whole batch: the result is that of one process up to rounding. Every process reads STUDENT, the teacher,
     all data and, resuming, RUN; the first one writes. A run may be resumed by another number of processes.
     """
-    from idsnn_convert.commands.running import run
-    from idsnn_convert.learn import train_file
-    from idsnn_convert.runtime.recipe import load_recipe
+    with unswept():
+        from idsnn_convert.commands.running import run
+        from idsnn_convert.learn import train_file
+        from idsnn_convert.runtime.recipe import load_recipe
 
     changes = [*options.changed(epochs, seed), *overrides]
     run(

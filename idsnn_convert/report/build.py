@@ -18,11 +18,12 @@ SETTINGS = ("target", "stem", "downsample", "width", "block")
 """Those of the target; the others are a conversion's."""
 
 
-def recorded(checkpoint: Checkpoint, path: Path | None = None) -> Record:
+def recorded(checkpoint: Checkpoint, path: Path | None = None, *, as_made: bool = False) -> Record:
     """The record of a student.
 
     Args:
-        path: the student's file; None if there is none.
+        path: the student's file; None if there is none, or nobody asks for its digest.
+        as_made: the tensors are those that the conversion made in this process, so its digests of them are not taken again.
 
     Raises:
         ValueError, LookupError, TypeError, AttributeError: if its mapping is not as a conversion of this release writes it.
@@ -50,7 +51,7 @@ def recorded(checkpoint: Checkpoint, path: Path | None = None) -> Record:
             "pairs": [],
             "unused": [],
             **facts,
-            "tensors": [_tensor(checkpoint, row) for row in rows],
+            "tensors": [_tensor(checkpoint, row, as_made) for row in rows],
             "added": _added(checkpoint, {row["target"] for row in rows}),
             "activation_sites": mapping.get("activation_sites"),
             "neurons": _neurons(checkpoint),
@@ -71,9 +72,11 @@ def _file(path: Path) -> File:
         return File(name=path.name, sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
 
 
-def _tensor(checkpoint: Checkpoint, row: dict[str, Any]) -> Tensor:
-    now = checkpoint.tensors[row["target"]]
-    return Tensor(**row, trained=digest(now) != row["sha256"], histogram=Histogram(**histogram(now)))
+def _tensor(checkpoint: Checkpoint, row: dict[str, Any], as_made: bool) -> Tensor:
+    tensor = checkpoint.tensors[row["target"]]
+    now = row["sha256"] if as_made else digest(tensor)
+    values = row["source_histogram"] if as_made and now == row["source_sha256"] else histogram(tensor)
+    return Tensor(**row, trained=now != row["sha256"], histogram=Histogram(**values))
 
 
 def _added(checkpoint: Checkpoint, known: Collection[str]) -> list[Added]:

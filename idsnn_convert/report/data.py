@@ -6,20 +6,21 @@ import math
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from idsnn_convert.examine import Diagnosis
-from idsnn_convert.identify import described_ranking
-from idsnn_convert.learn import Training
-from idsnn_convert.normalised import Normalised
 from idsnn_convert.passes.cautions import cautions
 from idsnn_convert.passes.mapping import stages
 from idsnn_convert.passes.match import blocks_if_any
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.report.record import Record
 from idsnn_convert.runtime.checkpoint import Checkpoint
-from idsnn_convert.runtime.evaluate import Evaluation
 from idsnn_convert.runtime.graph import to_json
+
+if TYPE_CHECKING:
+    from idsnn_convert.examine import Diagnosis
+    from idsnn_convert.learn import Training
+    from idsnn_convert.normalised import Normalised
+    from idsnn_convert.runtime.evaluate import Evaluation
 
 
 def described(checkpoint: Checkpoint, record: Record) -> dict[str, Any]:
@@ -76,6 +77,8 @@ def _identity(teacher: Teacher) -> dict[str, Any]:
 
 def described_evaluation(found: Evaluation, chosen: Normalised) -> dict[str, Any]:
     """A measurement: accuracies in percent, loss in nats, and how its images were normalised, and why so."""
+    from idsnn_convert.identify import described_ranking
+
     return {
         "top1": found.top1,
         "loss": found.loss,

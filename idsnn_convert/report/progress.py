@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -22,8 +22,10 @@ from rich.progress import (
 from rich.text import Text
 
 from idsnn_convert.cli import LOUDNESS, QUIET, printable
-from idsnn_convert.runtime.evaluate import Progress as Counter
 from idsnn_convert.runtime.firing import flag
+
+if TYPE_CHECKING:
+    from idsnn_convert.runtime.evaluate import Progress as Counter
 
 FLAGS = {"dead": "hardly firing", "saturated": "firing nearly always"}
 NAMED = 4

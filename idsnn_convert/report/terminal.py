@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from idsnn_convert.report import summary
 from idsnn_convert.report.record import Record
 from idsnn_convert.report.text import console, heading, paragraph, reasons, safe, shown, table
-from idsnn_convert.runtime.evaluate import Evaluation
 from idsnn_convert.runtime.measures import telling_steps
-from idsnn_convert.runtime.trainer import TrainResult
+
+if TYPE_CHECKING:
+    from idsnn_convert.runtime.evaluate import Evaluation
+    from idsnn_convert.runtime.trainer import TrainResult
 
 
 def print_conversion(record: Record, written: Path, reports: Iterable[Path] = ()) -> None:

@@ -7,10 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
-
 from idsnn_convert.passes.resnet.archs import arch_name
-from idsnn_convert.passes.resnet.module import ResNet
+from idsnn_convert.passes.resnet.module import outline
 from idsnn_convert.passes.resnet.spec import ResNetSpec, Stem
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Shape
@@ -155,10 +153,10 @@ def check_tensors(spec: ResNetSpec, names: Mapping[str, str], shapes: Shapes) ->
     Raises:
         UserError: naming the first tensor that is missing, of another shape, or without a place in it.
     """
-    with torch.device("meta"):
-        network = ResNet(spec)
     wanted = {
-        name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")
+        name: tuple(tensor.shape)
+        for name, tensor in outline(spec).state_dict().items()
+        if not name.endswith("num_batches_tracked")
     }
     what = f"read as {spec.name}"
     for name, shape in wanted.items():

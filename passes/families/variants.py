@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
-import torch
 from torch import Tensor
 
-from idsnn_convert.passes.equal import Reference, module_reference
+from idsnn_convert.passes.equal import Reference, watched
 from idsnn_convert.passes.families.recognise import assumptions, readable
 from idsnn_convert.passes.families.structure import window_of
 from idsnn_convert.passes.known import trace_known
-from idsnn_convert.passes.resnet.module import ResNet
+from idsnn_convert.passes.resnet.module import outline
 from idsnn_convert.passes.resnet.spec import AFTER_ADD, PADDED, ResNetSpec, Stem
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.errors import UserError
@@ -93,9 +92,7 @@ def read_as(teacher: Teacher, spec: ResNetSpec) -> Teacher:
 @lru_cache(maxsize=64)
 def graph_of(spec: ResNetSpec) -> Graph:
     """The canonical graph of the network ``spec`` describes."""
-    with torch.device("meta"):
-        network = ResNet(spec)
-    return trace_known(network, spec.input_shape).graph.without_sources()
+    return trace_known(outline(spec), spec.input_shape).graph.without_sources()
 
 
 def rebuilt(spec: ResNetSpec, tensors: Mapping[str, Tensor]) -> Reference:
@@ -107,10 +104,7 @@ def rebuilt(spec: ResNetSpec, tensors: Mapping[str, Tensor]) -> Reference:
     shape = (spec.in_channels, size, size)
 
     def run(images: Tensor) -> Mapping[str, Tensor]:
-        with torch.device("meta"):
-            network = ResNet(spec)
-        network.load_state_dict(dict(tensors), strict=False, assign=True)
-        return module_reference(network, shape).run(images)
+        return watched(outline(spec), images, tensors)
 
     return Reference("the module its names and shapes describe", shape, run)
 

@@ -6,19 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from idsnn_convert.passes.families import Candidate, recognise
 from idsnn_convert.passes.families.variants import rebuilt
 from idsnn_convert.passes.known import trace_known
 from idsnn_convert.passes.load.ann import load_ann
 from idsnn_convert.passes.load.pickled_module import is_library_module, load_pickled
 from idsnn_convert.passes.load.safetensors_file import read_safetensors
-from idsnn_convert.passes.load.torch_file import read_checked, read_legacy
+from idsnn_convert.passes.load.torch_file import read_legacy, read_mapped
 from idsnn_convert.passes.load.types import Request
 from idsnn_convert.passes.load.unwrap import State, find_state
 from idsnn_convert.passes.load.weights import dtype_name, usable
-from idsnn_convert.passes.resnet.module import ResNet
+from idsnn_convert.passes.resnet.module import outline
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.ann_file import is_ann_file
 from idsnn_convert.runtime.errors import UserError
@@ -26,7 +24,7 @@ from idsnn_convert.runtime.errors import UserError
 
 def load_archive(request: Request) -> Teacher:
     """A torch.save archive holds a state dict or, less often, a whole model."""
-    return load_pickled(request) if is_library_module(request.path) else _read(read_checked, "state dict", request)
+    return load_pickled(request) if is_library_module(request.path) else _read(read_mapped, "state dict", request)
 
 
 def load_legacy(request: Request) -> Teacher:
@@ -57,9 +55,7 @@ def state_teacher(content: Any, form: str, request: Request) -> Teacher:
 
 def _from_state(state: State, form: str, request: Request) -> Teacher:
     candidate = _chosen(recognise(state.tensors, input_size=request.input_size), request.arch)
-    with torch.device("meta"):
-        network = ResNet(candidate.spec)
-    traced = trace_known(network, candidate.spec.input_shape)
+    traced = trace_known(outline(candidate.spec), candidate.spec.input_shape)
     names = {ours: name for name, ours in candidate.rename.items()}
     source = {slot: names[traced.origin[slot]] for slot in traced.tensors}
     keys = {slot: state.keys[name] for slot, name in source.items()}

@@ -7,7 +7,9 @@ import pickle
 import pickletools
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -117,39 +119,59 @@ def _check_protocol(path: Path, start: bytes) -> None:
         )
 
 
+def read_mapped(path: Path) -> Any:
+    """As :func:`read_checked`, but the tensors lie in the file's own pages: what nobody looks at is never read.
+
+    Through a memory map torch compares no record's size with its tensor's, so that is done here. A file that fails at anything
+    is read the usual way, which tells why. Whoever writes into the file meanwhile, not beside it, changes the tensors.
+    """
+    if path.suffix != ".safetensors":  # torch would go by the ending
+        with suppress(Exception):
+            content = _content(path, str(path), (), mmap=True)
+            with opened(path) as archive:
+                stored = Counter(record.file_size for record in archive.infolist())
+            if Counter(_storages(content)) <= stored:
+                return content
+    return read_checked(path)
+
+
 def read_checked(path: Path, classes: Sequence[type | tuple[Any, str]] = ()) -> Any:
     """The object in a file that :func:`check_archive` has let pass; ``classes`` may stand in for others by name.
-
-    No memory map: a record's size is compared with its tensor's only when the record is read.
 
     Raises:
         UserError: as :func:`read_archive`, or if its tensors take more bytes than the file has.
     """
+    with path.open("rb") as file:  # not the path: torch would go by its ending
+        content = _content(path, file, classes)
+    if (total := sum(_storages(content))) > path.stat().st_size:
+        raise UserError(f"{path}: its tensors take {total:,} bytes, more than the file has. Nothing was executed")
+    return content
+
+
+def _content(path: Path, file: BinaryIO | str, classes: Sequence[type | tuple[Any, str]], **how: bool) -> Any:
     allowed: list[Any] = [*classes, *((Skipped, name) for name in STAND_INS)]
     with safe_globals(allowed), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whatever torch warns of, either the tensors come out or an error does
         try:
-            with path.open("rb") as file:  # not the path: torch would go by its ending
-                content = torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True, **how)
         except Exception as error:  # damaged bytes can raise nearly anything
             raise _explained(path, error) from error
-    _check_storages(path, content)
-    return content
 
 
-def _check_storages(path: Path, content: Any) -> None:
-    """A pickle may also ask for tensors of any size that nothing was stored for."""
+def _storages(content: Any) -> list[int]:
+    """Bytes of each piece of memory that the tensors in ``content`` lie in: a pickle may also ask for tensors of any size that
+    nothing was stored for."""
     seen, pending, storages = set[int](), [content], dict[int, int]()
     while pending:
         value = pending.pop()
         if isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu":
-            storages[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+            if size := value.untyped_storage().nbytes():
+                storages[value.untyped_storage().data_ptr()] = size
         elif id(value) not in seen:
             seen.add(id(value))
             pending += value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
             pending += vars(value).values() if hasattr(value, "__dict__") and not isinstance(value, type) else ()
-    if (total := sum(storages.values())) > path.stat().st_size:
-        raise UserError(f"{path}: its tensors take {total:,} bytes, more than the file has. Nothing was executed")
+    return list(storages.values())
 
 
 def _explained(path: Path, error: Exception) -> UserError:

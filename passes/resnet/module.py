@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -155,6 +156,13 @@ class ResNet(nn.Module):
             x = self.relu_hidden(self.fc_hidden(x))
         logits: Tensor = self.fc(x)
         return logits
+
+
+@lru_cache(maxsize=8)
+def outline(spec: ResNetSpec) -> ResNet:
+    """The network's layers without values, on the meta device: one for all who ask, so nobody changes it."""
+    with torch.device("meta"):
+        return ResNet(spec)
 
 
 def _through(x: Tensor, *layers: nn.Module | None) -> Tensor:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from idsnn_convert.api import Balancing, Settings, convert
+from idsnn_convert.api import Settings, convert
+from idsnn_convert.balance import Balancing
 from idsnn_convert.learn import evaluate_file
 from idsnn_convert.passes.targets import plain_target
 from idsnn_convert.report.build import recorded

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import idsnn_convert
 from idsnn_convert.cli import COMMANDS, GROUPS, Command, Told, convert_main, main, printable
 from idsnn_convert.runtime.errors import UserError
-from tests.idsnn_convert.files import assert_told, columns, done, run, unwrapped
+from tests.idsnn_convert.files import TINY, assert_told, columns, done, run, unwrapped
 
 ROOT = Path(__file__).resolve().parents[2]
 LIGHT = """
@@ -27,6 +27,36 @@ for args in (["--help"], ["--version"], *([name, "--help"] for name in sys.argv[
         assert not end.code
 assert "torch" not in sys.modules and "rich" not in sys.modules
 """
+
+BROUGHT_IN = """
+import sys, torch
+before = set(sys.modules)
+from idsnn_convert.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code
+print(*sorted(set(sys.modules) - before), file=sys.stderr)
+"""
+"""What a command imports besides torch and what comes with it."""
+FOR_IMAGES = {
+    *(f"idsnn_convert.runtime.{name}" for name in ("balance", "data", "evaluate", "fingerprint", "recipe", "trainer")),
+    *(f"idsnn_convert.{name}" for name in ("balance", "examine", "identify", "learn")),
+}
+
+
+def brought_in(*arguments: object) -> set[str]:
+    command = [sys.executable, "-c", BROUGHT_IN, *map(str, arguments)]
+    told = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    return set(told.stderr.split())
+
+
+def test_a_conversion_imports_no_compiler_and_nothing_for_images(teacher: Path) -> None:
+    found = brought_in("convert", teacher, *TINY, "-o", "s.safetensors")
+    assert "idsnn_convert.passes.convert" in found
+    assert found.isdisjoint(FOR_IMAGES | {"sympy", "torch._dynamo", "torch._inductor", "onnx"})
+    assert "networkx" not in brought_in("inspect", "s.safetensors")  # the graph is cut in blocks no more
 
 
 def test_help_and_version_need_no_heavy_library() -> None:

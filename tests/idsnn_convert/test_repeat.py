@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from idsnn_convert import repeat
-from idsnn_convert.api import Balancing, convert
+from idsnn_convert.api import convert
+from idsnn_convert.balance import Balancing
 from idsnn_convert.commands.convert import command
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.repeat import command_of

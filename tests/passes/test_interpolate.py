@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from idsnn_convert.passes.interpolate import equals_rule, interpolate, no_scale, preserve_scale, scaled, variance_scale
+from idsnn_convert.passes.interpolate import SCALES, equals_rule, interpolate, no_scale, preserve_scale, scaled, variance_scale
 
 SHAPES = [
     ((4, 3, 3, 3), (4, 3, 3, 3)),
@@ -59,6 +59,11 @@ def test_scale_factors() -> None:
     assert isinstance(factor, torch.Tensor)
     assert factor.tolist() == [0.5, 0.5, 1.0, 0.5, 0.5]
     assert preserve_scale((4, 6, 3, 3), (8, 6, 3, 3)) == 1
+
+
+@pytest.mark.parametrize("rule", SCALES)
+def test_nothing_is_scaled_where_the_shape_stays(rule: str) -> None:  # the mapping's digests rely on it
+    assert SCALES[rule]((4, 6, 3, 3), (4, 6, 3, 3)) == 1.0
 
 
 def test_a_preserved_convolution_computes_the_same_function_on_repeated_channels() -> None:

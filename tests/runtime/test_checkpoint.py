@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from idsnn_convert import runtime
-from idsnn_convert.runtime.checkpoint import FORMAT_VERSION, KEY, Checkpoint, is_checkpoint, read, save
+from idsnn_convert.runtime.checkpoint import FORMAT_VERSION, KEY, Checkpoint, description, is_checkpoint, read, save
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.readout import Readout
@@ -92,6 +92,20 @@ def test_a_teacher_is_not_taken_for_a_student(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(2)}, tmp_path / "teacher.safetensors")
     with pytest.raises(UserError, match=r"holds no spiking network[\s\S]*idsnn-convert"):
         read(tmp_path / "teacher.safetensors")
+
+
+def test_a_description_is_read_without_its_tensors(checkpoint: Checkpoint, written: Path) -> None:
+    data = bytearray(written.read_bytes())
+    data[-1] ^= 1  # in a tensor
+    written.write_bytes(data)
+    with pytest.raises(UserError, match="is damaged"):
+        read(written)
+    found = description(written)
+    assert (found.graph, found.time_steps, found.tensors) == (checkpoint.graph, 4, {})
+    with pytest.raises(UserError, match="no such file"):
+        description(written.parent / "absent")
+    with pytest.raises(UserError, match="unknown encoder"):
+        description(rewritten(written, lambda data: data.update(encoder="morse")))
 
 
 def test_missing_and_truncated_files(written: Path, tmp_path: Path) -> None:

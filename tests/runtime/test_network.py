@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.graph import Graph
+from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.kernels import can_compile
-from idsnn_convert.runtime.network import SpikingNetwork, build, time_free_nodes
+from idsnn_convert.runtime.network import SpikingNetwork, build, computed, time_free_nodes
 from idsnn_convert.runtime.neurons import Neuron, unrolled
 from tests.graphs import random_tensors, spiking
 
@@ -69,6 +69,16 @@ def test_fused_equals_layer_by_layer_in_training_and_evaluation(tiny_spiking_gra
             logits.square().mean().backward()
             results.append((logits.detach(), {name: p.grad for name, p in network.named_parameters()}, network.tensors()))
         torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+
+
+def test_nodes_that_are_alike_compute_with_their_own_tensors() -> None:
+    attrs = {"in_features": 3, "out_features": 2, "bias": False}
+    tensors, x = {"a.weight": torch.randn(2, 3), "b.weight": torch.randn(2, 3)}, torch.randn(4, 3)
+    for name in "abab":
+        found = computed(Node(name, "linear", ("x",), attrs, (2,)), tensors, [x])
+        assert torch.equal(found, F.linear(x, tensors[f"{name}.weight"]))
+    with pytest.raises(ValueError, match="output computes nothing"):
+        computed(Node("o", "output", ("a",)), {}, [x])
 
 
 def test_parameters_keep_the_graphs_order_in_every_process(tiny_spiking_graph: Graph) -> None:

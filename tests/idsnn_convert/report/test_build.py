@@ -27,6 +27,13 @@ def test_every_tensor_of_the_student_and_of_its_teacher_is_there(record: Record,
     assert record.added == []
 
 
+def test_what_was_just_made_is_not_looked_through_again(
+    record: Record, checkpoint: Checkpoint, student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("idsnn_convert.report.build.digest", lambda tensor: pytest.fail("hashed again"))
+    assert recorded(checkpoint, student, as_made=True) == record
+
+
 def test_files_are_told_with_their_bytes(record: Record, student: Path, teacher: Path) -> None:
     assert record.student is not None
     assert (record.student.name, record.student.bytes) == ("student.safetensors", student.stat().st_size)

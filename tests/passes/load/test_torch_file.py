@@ -12,12 +12,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idsnn_convert.passes.load.torch_file import Skipped, foreign_globals, read_archive, read_legacy
+from idsnn_convert.passes.load.torch_file import Skipped, check_archive, foreign_globals, read_archive, read_legacy, read_mapped
 from idsnn_convert.runtime.errors import UserError
 from tests.passes.load.hostile import Hostile
 
 Reader = Callable[[Path], Any]
-BOTH = pytest.mark.parametrize(("read", "archive"), [(read_archive, True), (read_legacy, False)], ids=["archive", "legacy"])
+
+
+def mapped(path: Path) -> Any:
+    check_archive(path)
+    return read_mapped(path)
+
+
+BOTH = pytest.mark.parametrize(
+    ("read", "archive"), [(read_archive, True), (mapped, True), (read_legacy, False)], ids=["archive", "mapped", "legacy"]
+)
 
 
 def saved(path: Path, content: Any, archive: bool = True) -> Path:
@@ -87,11 +96,35 @@ def test_a_cut_legacy_file_is_refused(kept: float, tmp_path: Path) -> None:
         read_legacy(path)
 
 
+@pytest.mark.parametrize("read", [read_archive, mapped])
 @pytest.mark.parametrize("change", [lambda data: data[:16], lambda data: data + bytes(16), lambda data: b""])
-def test_a_record_of_another_size_than_its_tensor_is_refused(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    path = saved(tmp_path / "a.pt", {"w": torch.ones(100)})
+def test_a_record_of_another_size_than_its_tensor_is_refused(
+    read: Reader, change: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = saved(tmp_path / "a.pt", {"w": torch.ones(100), "x": torch.ones(50)})
     with pytest.raises(UserError, match="cut short or damaged"):
-        read_archive(repacked(path, lambda name, data: change(data) if name.endswith("data/0") else data))
+        read(repacked(path, lambda name, data: change(data) if name.endswith("data/0") else data))
+
+
+def test_mapped_tensors_lie_in_the_file_and_are_nobody_elses(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pt", {"w": torch.zeros(4), "pages": torch.zeros(4096), "again": [torch.ones(3), torch.empty(0)]})
+    found = mapped(path)
+    before = path.read_bytes()
+    found["w"].fill_(2.0)  # a page of its own
+    assert path.read_bytes() == before
+    with path.open("r+b") as file:
+        file.seek(before.index(torch.ones(3).numpy().tobytes()))
+        file.write(torch.full((3,), 7.0).numpy().tobytes())
+    assert found["again"][0].tolist() == [7.0] * 3
+    assert found["w"].eq(2.0).all()
+
+
+def test_where_nothing_can_be_mapped_a_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unmapped(*_: Any) -> None:
+        raise RuntimeError("unable to mmap")
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", unmapped)
+    assert mapped(saved(tmp_path / "a.pt", {"w": torch.ones(2)}))["w"].tolist() == [1.0, 1.0]
 
 
 def test_a_compressed_record_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from idsnn_convert.passes.resnet.module import ResNet, initialise
+from idsnn_convert.passes.resnet.module import ResNet, initialise, outline
 from idsnn_convert.passes.resnet.spec import RESIDUALS, ResNetSpec, Stem
 
 torch.set_num_threads(1)
@@ -182,6 +182,14 @@ def test_final_norm_hidden_layer_and_missing_bias() -> None:
     assert network.fc_hidden.weight.shape == (5, 8)
     assert network(torch.randn(2, 3, 8, 8)).shape == (2, 3)
     assert "bn_last.weight" in network.state_dict()
+
+
+def test_an_outline_has_names_and_shapes_and_no_values() -> None:
+    wanted = {name: tensor.shape for name, tensor in ResNet(RESNET18).state_dict().items()}
+    found = outline(RESNET18)
+    assert {name: tensor.shape for name, tensor in found.state_dict().items()} == wanted
+    assert all(tensor.is_meta for tensor in found.state_dict().values())
+    assert outline(RESNET18) is found
 
 
 def test_initialise_is_seeded_and_has_the_stated_variance() -> None:
