@@ -3,9 +3,9 @@
     python benchmarks/early_exit.py STUDENT --data SET:DIR [--images 1000] [--batch 1 50] [--confidence 0.5 0.8 0.9 0.95]
         [--rounds 5]
 
-Each round takes all images through every version, one after the other: T steps at once (plain, compiled), and one step after
-the other until softmax reaches the confidence (:class:`idsnn_convert.runtime.Inference`). One thread, CPU seconds, medians;
-normalisation is not timed. Writes benchmarks/results/early_exit_ARCH.json.
+Each round takes all images through every version, one after the other: T steps at once, and one step after the other until
+softmax reaches the confidence (:class:`idsnn_convert.runtime.Inference`); both plain and compiled. One thread, CPU seconds,
+medians; normalisation is not timed. Writes benchmarks/results/early_exit_ARCH.json.
 """
 
 from __future__ import annotations
@@ -41,8 +41,11 @@ def main() -> None:
         parser.error("the student does not say how its images are normalised")
     split = open_dataset(args.data).test.first(args.images)
     (images, labels), *_ = test_batches(split, len(split), normalisation=from_json(checkpoint.normalisation))
-    versions = {"all steps": Inference(checkpoint), "all steps, compiled": Inference(checkpoint, compiled=True)}
-    versions |= {f"until {each:g}": Inference(checkpoint, confidence=each) for each in args.confidence}
+    versions = {}
+    for name, compiled in (("", False), (", compiled", True)):
+        versions[f"all steps{name}"] = Inference(checkpoint, compiled=compiled)
+        for each in args.confidence:
+            versions[f"until {each:g}{name}"] = Inference(checkpoint, confidence=each, compiled=compiled)
     tables = {}
     for batch in args.batch:
         steps = {name: lambda own=own, batch=batch: answered(own, images, batch) for name, own in versions.items()}

@@ -1,60 +1,37 @@
-"""Memory of one training step over the number of time steps: all steps at once, and a few at a time.
+"""Memory and time of one training step over the number of time steps: all steps at once, and a few at a time.
 
-    python benchmarks/memory_over_time.py [--arch resnet20] [--batch 8] [--chunk 4]
+    python benchmarks/memory_over_time.py [--arch resnet20] [--batch 8] [--chunk 4] [--time-steps 4 8 16 32 64]
+        [--compile-up-to 16]
 
-Each point is a process of its own on one thread that makes two steps (forward + backward + SGD) on random images. The
-figure is how far they raised the process's peak resident memory, glibc told to give large blocks back at once; the
-seconds are the processor's, of the second step. Writes ``benchmarks/results/memory_over_time_ARCH_bB_chunkK.json``.
+Each point is a process of its own on one thread: two training steps (forward + backward + SGD) on random images, in which what
+is to be compiled is compiled, then three that count. ``mib`` is how far these raised resident memory above what it was before,
+glibc told to give large blocks back at once; ``cpu_seconds`` are the processor's, the median. All steps at once are compiled up
+to the number that ``--compile-up-to`` says, for that takes the longer the more they are. Linux alone tells a process its peak
+in this way. Writes ``benchmarks/results/memory_over_time_ARCH_bB_chunkK.json``.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import os
-import platform
-import resource
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
+from common import facts, images_and_labels, spiking_graph, training_step, write
 
-from idsnn_convert.passes.spike import spike
-from idsnn_convert.passes.targets import build_target
 from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.network import SpikingNetwork
-from idsnn_convert.runtime.neurons import Neuron
 
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
-RESULTS = Path(__file__).resolve().parent / "results"
-TIME_STEPS = (4, 8, 16, 32, 64)
-CLASSES = 10
-
-
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
-
-
-def measure(arch: str, batch: int, time_steps: int, chunk: int) -> dict[str, float]:
-    """Two steps in this process; ``chunk`` 0 runs all time steps at once."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    graph = spike(build_target(arch, input_shape=(3, 32, 32), classes=CLASSES).graph, Neuron())
-    network = SpikingNetwork(graph, fresh_tensors(graph, seed=0), time_steps).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.time_chunk = chunk or None
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
-    images, labels = torch.randn(batch, 3, 32, 32), torch.randint(CLASSES, (batch,))
-    before, seconds = peak_mib(), 0.0
-    for _ in range(2):
-        began = time.process_time()
-        optimizer.zero_grad()
-        F.cross_entropy(network(images).mean(0), labels).backward()
-        optimizer.step()
-        seconds = time.process_time() - began
-    return {"mib": round(peak_mib() - before, 1), "cpu_seconds": round(seconds, 3)}
+COMPILING, COUNTING = 2, 3
+"""Steps of a process."""
 
 
 def main() -> None:
@@ -62,26 +39,64 @@ def main() -> None:
     parser.add_argument("--arch", default="resnet20")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--chunk", type=int, default=4)
-    parser.add_argument("--point", type=int, nargs=2, metavar=("T", "CHUNK"), help=argparse.SUPPRESS)
+    parser.add_argument("--time-steps", type=int, nargs="+", default=[4, 8, 16, 32, 64])
+    parser.add_argument("--compile-up-to", type=int, default=16)
+    parser.add_argument("--point", type=int, nargs=3, metavar=("T", "CHUNK", "COMPILED"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    torch.set_num_threads(1)
     if args.point:
-        print(json.dumps(measure(args.arch, args.batch, *args.point)))
+        print(json.dumps(measured(args.arch, args.batch, *args.point)))
         return
     points = []
-    for time_steps in TIME_STEPS:
-        point: dict[str, object] = {"time_steps": time_steps}
-        for name, chunk in (("at_once", 0), ("chunked", args.chunk)):
-            command = [sys.executable, __file__, "--arch", args.arch, "--batch", str(args.batch)]
-            command += ["--point", str(time_steps), str(chunk)]
-            point[name] = json.loads(
-                subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **GIVE_BACK}).stdout
-            )
-        print(json.dumps(point))
+    for steps in args.time_steps:
+        point: dict[str, object] = {"time_steps": steps}
+        for name, chunk, compiled in versions(steps, args.chunk, args.compile_up_to):
+            point[name] = in_process(args, steps, chunk, compiled)
+        print(json.dumps(point), flush=True)
         points.append(point)
-    facts = {"arch": args.arch, "batch": args.batch, "chunk": args.chunk, "runs": 1, "threads": 1, "seed": 0}
-    machine = {"torch": torch.__version__, "python": platform.python_version(), "processor": platform.machine()}
-    path = RESULTS / f"memory_over_time_{args.arch}_b{args.batch}_chunk{args.chunk}.json"
-    path.write_text(json.dumps({**facts, **machine, "points": points}, indent=1) + "\n", encoding="utf-8")
+    settings = {"arch": args.arch, "batch": args.batch, "chunk": args.chunk, "runs": 1, "seed": 0}
+    write(f"memory_over_time_{args.arch}_b{args.batch}_chunk{args.chunk}", facts(**settings) | {"points": points})
+
+
+def versions(steps: int, chunk: int, compile_up_to: int) -> list[tuple[str, int, bool]]:
+    """Name, chunk (0: all steps at once) and whether compiled."""
+    found = [("plain", 0, False), ("plain, chunked", chunk, False)]
+    found += [("compiled", 0, True)] if steps <= compile_up_to else []
+    return [*found, ("compiled, chunked", chunk, True)]
+
+
+def in_process(args: argparse.Namespace, *point: int) -> dict[str, float]:
+    given = ["--arch", args.arch, "--batch", str(args.batch), "--point", *(str(int(each)) for each in point)]
+    environment = {**os.environ, **GIVE_BACK}
+    done = subprocess.run([sys.executable, __file__, *given], check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measured(arch: str, batch: int, time_steps: int, chunk: int, compiled: int) -> dict[str, float]:
+    """One point, in this process."""
+    graph = spiking_graph(arch)
+    network = SpikingNetwork(graph, fresh_tensors(graph, seed=0), time_steps, compiled=bool(compiled))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.time_chunk = chunk or None
+    step = training_step(network, *images_and_labels(batch))
+    for _ in range(COMPILING):
+        step()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    before, seconds = memory("VmRSS"), []
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    for _ in range(COUNTING):
+        began = time.process_time()
+        step()
+        seconds.append(time.process_time() - began)
+    return {"mib": round(memory("VmHWM") - before, 1), "cpu_seconds": round(statistics.median(seconds), 3)}
+
+
+def memory(name: str) -> float:
+    """MiB that Linux tells under ``name`` of this process."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[name].split()[0]) / 1024
 
 
 if __name__ == "__main__":

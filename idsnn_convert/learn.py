@@ -105,12 +105,10 @@ def evaluate_file(
         if weight_bits is not None:
             graph, tensors = fold(opened.graph, opened.tensors)
             opened = replace(opened, graph=graph, tensors=tensors)
-        if compiled is None and steps > LONG:
-            compiled = False  # the fused kernels take all steps at once
         fast = _compile(compiled, len(split) * steps, where, told)
         network = runtime.network(opened, time_steps=steps, device=where, compiled=fast, weight_bits=weight_bits)
-        if steps > LONG and not compiled:
-            network.time_chunk = steps_at_once(network.graph, BATCH)
+        if steps > LONG:  # no more than those, for kernels take the longer to make the more steps they have
+            network.time_chunk = min(steps_at_once(network.graph, BATCH), LONG)
     else:
         network = build(opened.graph, opened.tensors)
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -229,8 +227,6 @@ def train_file(
     for line in chosen.lines():
         told(line)
     passes = (limit_train or len(dataset.train)) * settings.run.epochs * start.time_steps
-    if settings.run.time_chunk and compiled is None:
-        compiled = False  # the fused kernels give no potentials out
     fuse = _compile(compiled, passes, where, told)
     if fuse and any(parameter_shapes(node.attrs) for node in start.graph.of("neuron")):
         told("kernels: neurons that learn their decay or threshold run on their own, in plain PyTorch")

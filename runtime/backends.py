@@ -18,19 +18,22 @@ CUDA_KERNELS = "IDSNN_CUDA_KERNELS"
 MAKERS = ("inductor", "triton")
 
 
-def chosen(neuron: Neuron, time_steps: int, x: Tensor, compiled: bool, code: torch.dtype | None = None) -> Kernels:
-    """The functions for ``neuron`` over T steps, for maps of the type and device of ``x``; ``code`` is that of the spikes.
+def chosen(
+    neuron: Neuron, time_steps: int, x: Tensor, compiled: bool, code: torch.dtype | None = None, carries: bool = False
+) -> Kernels:
+    """The functions for ``neuron`` over T steps, for maps of the type and device of ``x``; ``code`` is that of the spikes,
+    ``carries`` whether potentials are.
 
     Raises:
         UserError: if IDSNN_CUDA_KERNELS names none of :data:`MAKERS`.
     """
     if not compiled:
-        return eager_kernels(neuron, time_steps)
+        return eager_kernels(neuron, time_steps, carries)
     if x.is_cuda and by_hand():
         from idsnn_convert.runtime.triton_kernels import triton_kernels
 
-        return triton_kernels(neuron, time_steps)
-    return kernels(neuron, time_steps, True, x.dtype, code)
+        return triton_kernels(neuron, time_steps, carries)
+    return kernels(neuron, time_steps, True, x.dtype, code, carries)
 
 
 def by_hand() -> bool:

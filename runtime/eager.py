@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from idsnn_convert.runtime.fixed_point import ONE
-from idsnn_convert.runtime.kernels import STEPS_PER_BYTE, Kernels, Norm, NormGradients, input_factors, wide
+from idsnn_convert.runtime.kernels import STEPS_PER_BYTE, Kernels, Maybe, Norm, NormGradients, input_factors, wide
 from idsnn_convert.runtime.neurons import Neuron
 
 BLOCK = 1 << 16
@@ -23,33 +23,60 @@ BLOCK = 1 << 16
 
 
 @cache
-def eager_kernels(neuron: Neuron, time_steps: int) -> Kernels:
+def eager_kernels(neuron: Neuron, time_steps: int, carries: bool = False) -> Kernels:
     """The functions for ``neuron`` over T steps."""
-    layer = _Layer(neuron, time_steps)
+    layer = _Layer(neuron, time_steps, carries)
     return Kernels(layer.forward, layer.infer, layer.currents, layer.norm)
 
 
 class _Layer:
-    def __init__(self, neuron: Neuron, time_steps: int) -> None:
-        self.neuron, self.time_steps, self.hard = neuron, time_steps, neuron.reset == "hard"
-        self.packed = neuron.surrogate == "rectangle"
+    def __init__(self, neuron: Neuron, time_steps: int, carries: bool) -> None:
+        self.neuron, self.time_steps, self.carries = neuron, time_steps, carries
+        self.hard, self.packed = neuron.reset == "hard", neuron.surrogate == "rectangle"
 
     def infer(
-        self, x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None,
+        self, x: Tensor, scale: Maybe, shift: Maybe, residual: Maybe, start: Maybe,
         code: torch.dtype | None = None, coded: bool = False,
-    ) -> Tensor:  # fmt: skip
-        spikes = x.new_empty(self.time_steps, *x.shape[1:], dtype=code)
-        for rows, _, fired in self._fired(x, scale, shift, residual, coded):
+    ) -> tuple[Tensor, Maybe]:  # fmt: skip
+        if self.time_steps == 1:
+            return self._one_step(x, scale, shift, residual, start, code, coded)
+        spikes, end = x.new_empty(self.time_steps, *x.shape[1:], dtype=code), self._potential_of(x)
+        for rows, _, fired in self._fired(x, scale, shift, residual, start, end, coded):
             spikes[:, rows] = fired if code is None else fired.mul_(ONE[code])
-        return spikes
+        return spikes, end
+
+    def _one_step(
+        self, x: Tensor, scale: Maybe, shift: Maybe, residual: Maybe, start: Maybe, code: torch.dtype | None, coded: bool
+    ) -> tuple[Tensor, Maybe]:
+        """As :meth:`infer`, of one step, too short for blocks to win back what they cost."""
+        u, v = wide(x), self.neuron.v_threshold
+        if scale is not None and shift is not None:
+            u = torch.addcmul(shift, u, scale)
+        if residual is not None:
+            u = u + (residual > 0 if coded else residual)
+        if start is not None:
+            u = self._later(u, start, u.new_ones(()))
+        fired = (u > v).to(u.dtype)
+        end = self._left(u[0], fired[0]) if self.carries else None
+        return fired.to(x.dtype) if code is None else fired.mul_(ONE[code]).to(code), end
+
+    def _later(self, u: Tensor, left: Tensor, ones: Tensor) -> Tensor:
+        """The current ``u`` and what was ``left`` of the potential before, by the operator that later steps go through: others
+        round in another way."""
+        decay = self.neuron.decay
+        return torch.addcmul(u, left, ones, value=decay) if self.hard else torch.add(u, left, alpha=decay)
+
+    def _left(self, u: Tensor, fired: Tensor) -> Tensor:
+        """What the reset leaves of the potential ``u``."""
+        return torch.addcmul(u, u, fired, value=-1) if self.hard else torch.sub(u, fired, alpha=self.neuron.v_threshold)
 
     def forward(
-        self, x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        spikes = x.new_empty(self.time_steps, *x.shape[1:])
+        self, x: Tensor, scale: Maybe, shift: Maybe, residual: Maybe, start: Maybe
+    ) -> tuple[Tensor, Tensor, Maybe, Maybe]:
+        spikes, end = x.new_empty(self.time_steps, *x.shape[1:]), self._potential_of(x)
         code = x.new_empty(-(-self.time_steps // STEPS_PER_BYTE), *x.shape[1:], dtype=torch.uint8)
         slopes = None if self.packed else torch.empty_like(spikes)
-        for rows, u, fired in self._fired(x, scale, shift, residual):
+        for rows, u, fired in self._fired(x, scale, shift, residual, start, end):
             spikes[:, rows] = fired
             u.sub_(self.neuron.v_threshold)
             if slopes is not None:
@@ -60,12 +87,17 @@ class _Layer:
                 for earlier in reversed(steps[:-1].unbind()):
                     packed = earlier.add_(packed, alpha=4)
                 code[byte, rows] = packed
-        return spikes, code, slopes
+        return spikes, code, slopes, end
+
+    def _potential_of(self, x: Tensor) -> Maybe:
+        """Room for a potential (R, C) of ``x`` or its gradient, if it is to be carried."""
+        return wide(x[:0]).new_empty(x.shape[1:]) if self.carries else None
 
     def _fired(
-        self, x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None, coded: bool = False
+        self, x: Tensor, scale: Maybe, shift: Maybe, residual: Maybe, start: Maybe, end: Maybe, coded: bool = False
     ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Blocks of rows with their potentials and spikes (T, M, C), which are the caller's until the next block."""
+        """Blocks of rows with their potentials and spikes (T, M, C), which are the caller's until the next block; ``end`` is
+        filled on the way."""
         v, decay = self.neuron.v_threshold, self.neuron.decay
         blocks = _blocks(x)
         size = blocks[0].stop if blocks else 0
@@ -83,6 +115,8 @@ class _Layer:
                     torch.addcmul(factors[0][:m], u, factors[1][:m], out=u)
             if residual is not None:
                 u.add_(residual[:, rows] > 0 if coded else residual[:, rows])
+            if start is not None:
+                u[0] = self._later(u[0], start[rows], fired[0].fill_(1))
             for t in range(1, self.time_steps):
                 if self.hard:
                     torch.le(u[t - 1], v, out=fired[t])
@@ -90,10 +124,13 @@ class _Layer:
                 else:
                     torch.gt(u[t - 1], v, out=fired[t])
                     u[t].add_(torch.sub(u[t - 1], fired[t], alpha=v, out=fired[t]), alpha=decay)
-            yield rows, u, torch.gt(u, v, out=fired)
+            torch.gt(u, v, out=fired)
+            if end is not None:
+                end[rows] = self._left(u[-1], fired[-1])
+            yield rows, u, fired
 
-    def currents(self, grad: Tensor, code: Tensor, slopes: Tensor | None) -> Tensor:
-        dx = torch.empty_like(grad)
+    def currents(self, grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe) -> tuple[Tensor, Maybe]:
+        dx, dstart = torch.empty_like(grad), self._potential_of(grad)
         height, decay = self.neuron.height, self.neuron.decay
         places = torch.arange(0, 2 * STEPS_PER_BYTE, 2, dtype=torch.uint8, device=grad.device).view(-1, 1, 1)
         blocks = _blocks(grad)
@@ -112,13 +149,19 @@ class _Layer:
                 du.mul_(slopes[:, rows])
             if self.hard:
                 mask.copy_(bits.bitwise_not_().bitwise_and_(1))
+            if dend is not None:
+                du[-1].addcmul_(dend[rows], mask[-1]) if self.hard else du[-1].add_(dend[rows])
             for t in reversed(range(self.time_steps - 1)):
                 du[t].addcmul_(du[t + 1], mask[t], value=decay) if self.hard else du[t].add_(du[t + 1], alpha=decay)
             dx[:, rows] = du
-        return dx
+            if dstart is not None:
+                torch.mul(du[0], decay, out=dstart[rows])
+        return dx, dstart
 
-    def norm(self, grad: Tensor, code: Tensor, slopes: Tensor | None, x: Tensor, norm: Norm, residual: bool) -> NormGradients:
-        kept = self.currents(grad, code, slopes)
+    def norm(
+        self, grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe, x: Tensor, norm: Norm, residual: bool
+    ) -> NormGradients:
+        kept, dstart = self.currents(grad, code, slopes, dend)
         reached = kept if len(x) == self.time_steps else kept.sum(0, keepdim=True)
         if norm.world.size > 1:
             dx, dweight, dbias = _shared_norm(reached, x, norm)
@@ -128,7 +171,7 @@ class _Layer:
                 _map(reached), _map(x), norm.weight, *statistics, norm.training, 0.0, [True] * 3
             )
             dx = found.permute(0, 2, 3, 1).reshape(x.shape)
-        return dx, kept if residual else None, dweight, dbias
+        return dx, kept if residual else None, dstart, dweight, dbias
 
 
 def _shared_norm(reached: Tensor, x: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor]:

@@ -46,7 +46,7 @@ class Inference:
     Args:
         time_steps: T, at the most; the checkpoint's own by default.
         confidence: above 0 and up to 1.
-        compiled: run on compiled kernels; with ``confidence`` they are not used.
+        compiled: run on compiled kernels; with ``confidence`` on those of one step.
         weight_bits: 8 or 16 to compute convolutions of spikes in integers, on processors that multiply bytes (see
             :mod:`idsnn_convert.runtime.fixed_point`); float32 by default.
 
@@ -68,7 +68,7 @@ class Inference:
             raise UserError(f"a confidence to stop at is above 0 and up to 1, not {confidence:g}")
         graph, tensors = fold(checkpoint.graph, checkpoint.tensors)
         steps = checkpoint.time_steps if time_steps is None else time_steps
-        given = (graph, tensors, steps, checkpoint.encoder, device, compiled and confidence is None, checkpoint.readout)
+        given = (graph, tensors, steps, checkpoint.encoder, device, compiled, checkpoint.readout)
         made = SpikingNetwork(*given, weight_bits=weight_bits)
         self.network: SpikingNetwork = made.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.confidence = confidence
@@ -78,7 +78,8 @@ class Inference:
     def __call__(self, images: Tensor) -> Answer:
         """The answer to each image."""
         if self.confidence is not None and len(images):
-            return self._until(images, self.confidence)
+            with lasting_for(self.network.lasting(), 1, self.network.time_steps):
+                return self._until(images, self.confidence)
         logits = self.network.readout(self.network(images))
         return Answer(logits, torch.full((len(images),), self.network.time_steps, device=logits.device))
 
@@ -106,7 +107,6 @@ class Inference:
 
     def _step(self, images: Tensor, starts: list[Tensor | None]) -> tuple[Tensor, list[Tensor | None]]:
         """Logits (B, K) of one more step, and what each neuron goes on from."""
-        network = self.network
-        with lasting_for(network.lasting(), 1, network.time_steps), carrying(self._carrying, starts):
-            logits = network.body(network.encoder(images, 1))
+        with carrying(self._carrying, starts):
+            logits = self.network.body(self.network.encoder(images, 1))
             return logits, [module.end for module in self._carrying]

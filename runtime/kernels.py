@@ -9,6 +9,10 @@ Forward, with ``X[t] = x[t] scale + shift + residual[t]``: see :func:`idsnn_conv
 Backward: see :class:`idsnn_convert.runtime.neurons._MultiStep`. What it needs of the rectangle surrogate, fired and
 inside the window, is 2 bits a step, four steps a byte: ``code`` is uint8 (ceil(T/4), R, C). Other surrogates keep
 their slopes (T, R, C) besides.
+
+Functions that carry go on from a potential and hand one on, both (R, C), after the reset and before the decay, and never
+in less than float32: ``U[0] = X[0] + decay start``, ``end = K[T-1] U[T-1]`` (soft: ``U[T-1] - v_threshold F[T-1]``). Backward,
+the reset detached: ``dU[T-1] += K[T-1] dend``, ``dstart = decay dU[0]``. T steps in parts give the bits of T steps at once.
 """
 
 from __future__ import annotations
@@ -46,24 +50,30 @@ class Norm(NamedTuple):
     world: World = ALONE
 
 
-Forward = Callable[[Tensor, Tensor | None, Tensor | None, Tensor | None], tuple[Tensor, Tensor, Tensor | None]]
-Infer = Callable[..., Tensor]
-Currents = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-Sums = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor], tuple[Tensor, Tensor]]
-Gradients = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, Tensor, Tensor, bool], tuple[Tensor, Tensor | None]]
-NormGradients = tuple[Tensor, Tensor | None, Tensor, Tensor]
-NormBackward = Callable[[Tensor, Tensor, Tensor | None, Tensor, Norm, bool], NormGradients]
+Maybe = Tensor | None
+Forward = Callable[[Tensor, Maybe, Maybe, Maybe, Maybe], tuple[Tensor, Tensor, Maybe, Maybe]]
+Infer = Callable[..., tuple[Tensor, Maybe]]
+Currents = Callable[[Tensor, Tensor, Maybe, Maybe], tuple[Tensor, Maybe]]
+Sums = Callable[[Tensor, Tensor, Maybe, Maybe, Tensor, Tensor], tuple[Tensor, Tensor]]
+Gradients = Callable[[Tensor, Tensor, Maybe, Maybe, Tensor, Tensor, Tensor, Tensor, bool], tuple[Tensor, Maybe, Maybe]]
+NormGradients = tuple[Tensor, Maybe, Maybe, Tensor, Tensor]
+NormBackward = Callable[[Tensor, Tensor, Maybe, Maybe, Tensor, Norm, bool], NormGradients]
 
 
 @dataclass(frozen=True)
 class Kernels:
     """The functions of one kind of neuron over T steps.
 
-    ``forward(x, scale, shift, residual) -> (spikes, code, slopes | None)``; without a norm scale and shift are None;
-    ``infer(x, scale, shift, residual) -> spikes``, and on the CPU with ``code`` their codes of that type, which ``residual`` is
-    as well if ``coded``, see :mod:`idsnn_convert.runtime.fixed_point`;
-    ``currents(grad, code, slopes) -> dX``, all in the type of ``grad``;
-    ``norm(grad, code, slopes, x, norm, residual) -> (dx, dX if residual, dweight, dbias)``, dx of the shape of x.
+    ``forward(x, scale, shift, residual, start) -> (spikes, code, slopes | None, end)``; without a norm scale and shift are
+    None;
+    ``infer(x, scale, shift, residual, start) -> (spikes, end)``, and on the CPU with ``code`` their codes of that type, which
+    ``residual`` is as well if ``coded``, see :mod:`idsnn_convert.runtime.fixed_point`;
+    ``currents(grad, code, slopes, dend) -> (dX, dstart)``, dX in the type of ``grad``;
+    ``norm(grad, code, slopes, dend, x, norm, residual) -> (dx, dX if residual, dstart, dweight, dbias)``, dx of the shape
+    of x.
+
+    Where they do not carry, start, end and their gradients are None. Where they do, a start of None is zero, and what they
+    give and dend are not None.
     """
 
     forward: Forward
@@ -74,19 +84,37 @@ class Kernels:
 
 @cache
 def kernels(
-    neuron: Neuron, time_steps: int, compiled: bool, dtype: torch.dtype = torch.float32, code: torch.dtype | None = None
+    neuron: Neuron,
+    time_steps: int,
+    compiled: bool,
+    dtype: torch.dtype = torch.float32,
+    code: torch.dtype | None = None,
+    carries: bool = False,
 ) -> Kernels:
     """The functions for ``neuron`` over T steps; compiled once per process where asked, then shared by every layer.
 
-    Sizes are dynamic, so layers of all shapes share one compilation; each ``dtype`` of maps and ``code`` of spikes has its own.
+    Sizes are dynamic, so layers of all shapes share one compilation; each ``dtype`` of maps and ``code`` of spikes has its own,
+    and so have those that carry.
     """
-    plain = (*_forward(neuron, time_steps), *_backward(neuron, time_steps))
+    plain = (*_forward(neuron, time_steps, carries), *_backward(neuron, time_steps, carries))
     forward, infer, currents, sums, gradients = map(_compiled, plain) if compiled else plain
+    if compiled and carries:
+        forward, infer = _from_zeros(forward), _from_zeros(infer)
     return Kernels(forward, infer, currents, _norm_backward(sums, gradients))
 
 
+def _from_zeros(function: Any) -> Any:
+    """``function`` given zeros where there is no start: what begins and what goes on share one compilation."""
+
+    def started(x: Tensor, scale: Maybe, shift: Maybe, residual: Maybe, start: Maybe, **codes: Any) -> Any:
+        begun = wide(x[:0]).new_zeros(x.shape[1:]) if start is None else start
+        return function(x, scale, shift, residual, begun, **codes)
+
+    return started
+
+
 def _compiled(function: Any) -> Any:
-    """torch.compile counts recompilations by code object, so each neuron, T, dtype and code gets one of its own."""
+    """torch.compile counts recompilations by code object, so each neuron, T, dtype, code and carrying gets one of its own."""
     own = FunctionType(function.__code__.replace(), globals(), function.__name__, function.__defaults__, function.__closure__)
     return torch.compile(own, dynamic=True)
 
@@ -101,38 +129,39 @@ def step_of(x: Tensor, t: int) -> Tensor:
     return x[0] if x.shape[0] == 1 else x[t]
 
 
-def _forward(neuron: Neuron, time_steps: int) -> tuple[Forward, Infer]:
+def _forward(neuron: Neuron, time_steps: int, carries: bool) -> tuple[Forward, Infer]:
     v, decay, hard = neuron.v_threshold, neuron.decay, neuron.reset == "hard"
     packed = neuron.surrogate == "rectangle"
 
     def potentials(
-        x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None, coded: bool = False
-    ) -> list[tuple[Tensor, Tensor]]:
-        """(U[t], F[t]) of every step, each (R, C). Products with 0 and 1 compile to less than choices do."""
+        x: Tensor, scale: Maybe, shift: Maybe, residual: Maybe, start: Maybe, coded: bool = False
+    ) -> tuple[list[tuple[Tensor, Tensor]], Maybe]:
+        """(U[t], F[t]) of every step, each (R, C), and what the last reset leaves where that is asked for. Products with 0
+        and 1 compile to less than choices do."""
         found: list[tuple[Tensor, Tensor]] = []
+        left = start
         for t in range(time_steps):
             u = wide(step_of(x, t))
             if scale is not None and shift is not None:
                 u = u * scale + shift
             if residual is not None:
                 u = u + ((residual[t].to(u.dtype) > 0).to(u.dtype) if coded else wide(residual[t]))
-            if found:
-                before, fired = found[-1]
-                u = u + decay * (before - before * fired if hard else before - v * fired)
-            found.append((u, (u > v).to(u.dtype)))
-        return found
+            if left is not None:
+                u = u + decay * left
+            fired = (u > v).to(u.dtype)
+            found.append((u, fired))
+            left = u - u * fired if hard else u - v * fired
+        return found, left if carries else None
 
     def infer(
-        x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None,
+        x: Tensor, scale: Maybe, shift: Maybe, residual: Maybe, start: Maybe,
         code: torch.dtype | None = None, coded: bool = False,
-    ) -> Tensor:  # fmt: skip
-        found = potentials(x, scale, shift, residual, coded)
-        return torch.stack([fired.to(x.dtype) if code is None else (fired * ONE[code]).to(code) for _, fired in found])
+    ) -> tuple[Tensor, Maybe]:  # fmt: skip
+        found, end = potentials(x, scale, shift, residual, start, coded)
+        return torch.stack([fired.to(x.dtype) if code is None else (fired * ONE[code]).to(code) for _, fired in found]), end
 
-    def forward(
-        x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        found = potentials(x, scale, shift, residual)
+    def forward(x: Tensor, scale: Maybe, shift: Maybe, residual: Maybe, start: Maybe) -> tuple[Tensor, Tensor, Maybe, Maybe]:
+        found, end = potentials(x, scale, shift, residual, start)
         spikes = torch.stack([fired.to(x.dtype) for _, fired in found])
         codes = []
         for first in range(0, time_steps, STEPS_PER_BYTE):
@@ -142,15 +171,15 @@ def _forward(neuron: Neuron, time_steps: int) -> tuple[Forward, Infer]:
                 code = code + (fired + 2 * inside) * 4**place
             codes.append(code.to(torch.uint8))
         slopes = None if packed else torch.stack([neuron.slope(u - v).to(x.dtype) for u, _ in found])
-        return spikes, torch.stack(codes), slopes
+        return spikes, torch.stack(codes), slopes, end
 
     return forward, infer
 
 
-def _backward(neuron: Neuron, time_steps: int) -> tuple[Currents, Sums, Gradients]:
+def _backward(neuron: Neuron, time_steps: int, carries: bool) -> tuple[Currents, Sums, Gradients]:
     decay, hard, height = neuron.decay, neuron.reset == "hard", neuron.height
 
-    def steps(grad: Tensor, code: Tensor, slopes: Tensor | None) -> list[Tensor]:
+    def steps(grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe) -> list[Tensor]:
         """dX[t], from the last step to the first. Codes are taken apart as numbers: integers compile to slow C++."""
         found: list[Tensor] = []
         rest = [wide_code(byte, grad) for byte in code]
@@ -162,30 +191,34 @@ def _backward(neuron: Neuron, time_steps: int) -> tuple[Currents, Sums, Gradient
             du = wide(grad[t]) * (inside * height if slopes is None else wide(slopes[t]))
             if found:
                 du = du + decay * (found[-1] - found[-1] * (bits - 2 * inside) if hard else found[-1])
+            elif dend is not None:
+                du = du + (dend - dend * (bits - 2 * inside) if hard else dend)
             found.append(du)
         return found
 
-    def currents(grad: Tensor, code: Tensor, slopes: Tensor | None) -> Tensor:
-        return torch.stack([du.to(grad.dtype) for du in reversed(steps(grad, code, slopes))])
+    def currents(grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe) -> tuple[Tensor, Maybe]:
+        found = steps(grad, code, slopes, dend)[::-1]
+        return torch.stack([du.to(grad.dtype) for du in found]), decay * found[0] if carries else None
 
-    def sums(grad: Tensor, code: Tensor, slopes: Tensor | None, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-        found = steps(grad, code, slopes)
+    def sums(grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        found = steps(grad, code, slopes, dend)
         total, dotted = found[-1], found[-1] * (wide(x[0]) - mean)
         for t, du in enumerate(found[-2::-1], start=1):
             total, dotted = total + du, dotted + du * (wide(step_of(x, t)) - mean)
         return total.sum(1).sum(0), dotted.sum(1).sum(0)
 
     def gradients(
-        grad: Tensor, code: Tensor, slopes: Tensor | None, x: Tensor, a: Tensor, b: Tensor, c: Tensor, residual: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        found = steps(grad, code, slopes)[::-1]
+        grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe, x: Tensor, a: Tensor, b: Tensor, c: Tensor, residual: bool
+    ) -> tuple[Tensor, Maybe, Maybe]:
+        found = steps(grad, code, slopes, dend)[::-1]
         kept = torch.stack([du.to(grad.dtype) for du in found]) if residual else None
+        dstart = decay * found[0] if carries else None
         if x.shape[0] == 1:
             total = found[0]
             for du in found[1:]:
                 total = total + du
             found = [total]
-        return torch.stack([(du * a + wide(x[t]) * b + c).to(x.dtype) for t, du in enumerate(found)]), kept
+        return torch.stack([(du * a + wide(x[t]) * b + c).to(x.dtype) for t, du in enumerate(found)]), kept, dstart
 
     return currents, sums, gradients
 
@@ -202,14 +235,15 @@ def _norm_backward(sums: Sums, gradients: Gradients) -> NormBackward:
     """
 
     def norm_backward(
-        grad: Tensor, code: Tensor, slopes: Tensor | None, x: Tensor, norm: Norm, residual: bool
+        grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe, x: Tensor, norm: Norm, residual: bool
     ) -> NormGradients:
         rows = rows_per_sum(x.shape[1])
-        blocks = [None if each is None else each.unflatten(1, (-1, rows)) for each in (grad, code, slopes, x)]
+        blocks = [None if each is None else each.unflatten(-2, (-1, rows)) for each in (grad, code, slopes, dend, x)]
         sum_dx, dotted = sums(*blocks, norm.mean)  # type: ignore[arg-type,call-arg]
         sum_dx_xhat = dotted * norm.invstd
-        dx, kept = gradients(grad, code, slopes, x, *input_factors(norm, x, sum_dx, sum_dx_xhat), residual)
-        return dx, kept, sum_dx_xhat, sum_dx
+        factors = input_factors(norm, x, sum_dx, sum_dx_xhat)
+        dx, kept, dstart = gradients(grad, code, slopes, dend, x, *factors, residual)
+        return dx, kept, dstart, sum_dx_xhat, sum_dx
 
     return norm_backward
 

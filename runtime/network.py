@@ -197,7 +197,7 @@ class SpikingNetwork(nn.Module):
         taps: names of the nodes whose maps :meth:`forward` can give: their own values, or with ``gamma`` their spike
             activation maps, see :mod:`idsnn_convert.runtime.spike_map`.
         time_chunk: run so many time steps at a time to save memory, see :mod:`idsnn_convert.runtime.chunks`; all at once
-            if None. Not with ``compiled``, whose kernels keep the potentials to themselves.
+            if None. With ``compiled``, kernels for so many steps are made, and others for a last chunk that is shorter.
 
     Batch norm, residual add and neuron run as one layer (:mod:`idsnn_convert.runtime.fusion`): in PyTorch's own operators,
     or, with ``compiled``, as kernels made by torch.compile at the first call (seconds, once per machine);

@@ -199,11 +199,10 @@ def train(
 
 def _set_chunk(network: nn.Module, chunk: int) -> None:
     """How many time steps the network runs at a time; 0 for all."""
-    if isinstance(network, SpikingNetwork) and not (chunk and network.compiled):
+    if isinstance(network, SpikingNetwork):
         network.time_chunk = chunk or None
     elif chunk:
-        problem = f"run.time_chunk = {chunk} needs a spiking network on plain kernels"
-        raise UserError(problem, hint="Set run.time_chunk=0, or train with --no-compile.")
+        raise UserError(f"run.time_chunk = {chunk} needs a spiking network", hint="Set run.time_chunk=0.")
 
 
 def _begin(run: _Run, resume: bool) -> None:

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from idsnn_convert.runtime.kernels import STEPS_PER_BYTE, Kernels, Norm, NormGradients, input_factors
+from idsnn_convert.runtime.kernels import STEPS_PER_BYTE, Kernels, Maybe, Norm, NormGradients, input_factors, wide
 from idsnn_convert.runtime.neurons import Neuron
 
 BLOCK = 1024
@@ -28,7 +28,7 @@ SURROGATES = ("rectangle", "triangle", "arctan", "sigmoid")
 """Those of :data:`idsnn_convert.runtime.surrogates.SURROGATES` whose slope is written out here."""
 
 
-def triton_kernels(neuron: Neuron, time_steps: int) -> Kernels:
+def triton_kernels(neuron: Neuron, time_steps: int, carries: bool = False) -> Kernels:
     """The functions for ``neuron`` over T steps.
 
     Raises:
@@ -36,71 +36,75 @@ def triton_kernels(neuron: Neuron, time_steps: int) -> Kernels:
     """
     if neuron.surrogate not in SURROGATES:
         raise ValueError(f"no Triton kernel has the surrogate {neuron.surrogate!r}, only {', '.join(SURROGATES)}")
-    return _made(neuron, time_steps)
+    return _made(neuron, time_steps, carries)
 
 
 @cache
-def _made(neuron: Neuron, time_steps: int) -> Kernels:
-    shared = {"DECAY": neuron.decay, "HARD": neuron.reset == "hard"}
+def _made(neuron: Neuron, time_steps: int, carries: bool) -> Kernels:
+    shared = {"DECAY": neuron.decay, "HARD": neuron.reset == "hard", "STEPS": time_steps, "CARRIES": carries}
     told = {**shared, "V": neuron.v_threshold, "WIDTH": neuron.width, "DAMPING": neuron.damping}
     packed = neuron.surrogate == "rectangle"
 
-    def run(x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None, *, kept: bool) -> Any:
+    def run(x: Tensor, scale: Maybe, shift: Maybe, residual: Maybe, start: Maybe, *, kept: bool) -> Any:
+        x, scale, shift, residual, start = _contiguous(x, scale, shift, residual, start)
         rows, channels = x.shape[1:]
         shape = (time_steps, rows, channels)
         spikes = x.new_empty(shape)
         code = x.new_empty((_bytes(time_steps) if kept else 0, rows, channels), dtype=torch.uint8)
         slopes = x.new_empty(shape) if kept and not packed else None
+        end = _potential_of(x) if carries else None
         _launch(
-            _forward_kernel, x[0].numel(), x, scale, shift, residual, spikes, code, slopes,
-            **told, CHANNELS=channels, STEPS=time_steps, ONCE=x.shape[0] == 1, NORM=scale is not None,
-            RESIDUAL=residual is not None, KEPT=kept, SURROGATE=neuron.surrogate, WIDE=_wide(x),
+            _forward_kernel, x[0].numel(), x, scale, shift, residual, start, spikes, code, slopes, end,
+            **told, CHANNELS=channels, ONCE=x.shape[0] == 1, NORM=scale is not None, RESIDUAL=residual is not None,
+            STARTED=start is not None, KEPT=kept, SURROGATE=neuron.surrogate, WIDE=_wide(x),
         )  # fmt: skip
-        return spikes, code, slopes
+        return spikes, code, slopes, end
 
-    def forward(
-        x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        found: tuple[Tensor, Tensor, Tensor | None] = run(*_contiguous(x, scale, shift, residual), kept=True)
+    def forward(x: Tensor, scale: Maybe, shift: Maybe, residual: Maybe, start: Maybe) -> tuple[Tensor, Tensor, Maybe, Maybe]:
+        found: tuple[Tensor, Tensor, Maybe, Maybe] = run(x, scale, shift, residual, start, kept=True)
         return found
 
-    def infer(x: Tensor, scale: Tensor | None, shift: Tensor | None, residual: Tensor | None) -> Tensor:
-        spikes: Tensor = run(*_contiguous(x, scale, shift, residual), kept=False)[0]
-        return spikes
+    def infer(x: Tensor, scale: Maybe, shift: Maybe, residual: Maybe, start: Maybe) -> tuple[Tensor, Maybe]:
+        spikes, _, _, end = run(x, scale, shift, residual, start, kept=False)
+        return spikes, end
 
-    back = {**shared, "HEIGHT": neuron.height, "STEPS": time_steps}
+    back = {**shared, "HEIGHT": neuron.height}
 
     def gradients(
-        grad: Tensor, code: Tensor, slopes: Tensor | None, x: Tensor | None, factors: tuple[Tensor, ...], residual: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """dx of a norm's input x, or of the current itself where there is no x; and dX if ``residual``."""
+        grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe, x: Maybe, factors: tuple[Tensor, ...], residual: bool
+    ) -> tuple[Tensor, Maybe, Maybe]:
+        """dx of a norm's input x, or of the current itself where there is no x; dX if ``residual``; and dstart."""
         kept = torch.empty_like(grad) if residual else None
         dx = torch.empty_like(grad if x is None else x)
+        dstart = _potential_of(grad) if carries else None
         a, b, c = factors or (None, None, None)
         _launch(
-            _gradients_kernel, grad[0].numel(), grad, code, slopes, x, a, b, c, dx, kept,
+            _gradients_kernel, grad[0].numel(), grad, code, slopes, dend, x, a, b, c, dx, kept, dstart,
             **back, CHANNELS=grad.shape[2], ONCE=x is not None and x.shape[0] == 1, NORM=x is not None,
             RESIDUAL=residual, SLOPES=slopes is not None, WIDE=_wide(grad),
         )  # fmt: skip
-        return dx, kept
+        return dx, kept, dstart
 
-    def currents(grad: Tensor, code: Tensor, slopes: Tensor | None) -> Tensor:
-        return gradients(grad.contiguous(), code, slopes, None, (), False)[0]
+    def currents(grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe) -> tuple[Tensor, Maybe]:
+        grad, dend = _contiguous(grad, dend)
+        dx, _, dstart = gradients(grad, code, slopes, dend, None, (), False)
+        return dx, dstart
 
     def norm_backward(
-        grad: Tensor, code: Tensor, slopes: Tensor | None, x: Tensor, norm: Norm, residual: bool
+        grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe, x: Tensor, norm: Norm, residual: bool
     ) -> NormGradients:
-        grad, x = grad.contiguous(), x.contiguous()
-        sum_dx, dotted = _sums(grad, code, slopes, x, norm.mean.contiguous(), back)
+        grad, dend, x = _contiguous(grad, dend, x)
+        sum_dx, dotted = _sums(grad, code, slopes, dend, x, norm.mean.contiguous(), back)
         sum_dx_xhat = dotted * norm.invstd
-        dx, kept = gradients(grad, code, slopes, x, input_factors(norm, x, sum_dx, sum_dx_xhat), residual)
-        return dx, kept, sum_dx_xhat, sum_dx
+        factors = input_factors(norm, x, sum_dx, sum_dx_xhat)
+        dx, kept, dstart = gradients(grad, code, slopes, dend, x, factors, residual)
+        return dx, kept, dstart, sum_dx_xhat, sum_dx
 
     return Kernels(forward, infer, currents, norm_backward)
 
 
 def _sums(
-    grad: Tensor, code: Tensor, slopes: Tensor | None, x: Tensor, mean: Tensor, back: dict[str, Any]
+    grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe, x: Tensor, mean: Tensor, back: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
     """Of dX and of dX (x - mean), over time and rows: (C,) each."""
     rows, channels = grad.shape[1:]
@@ -108,7 +112,7 @@ def _sums(
     partial = mean.new_empty((2, tiles, channels))
     if grad.numel():
         _sums_kernel[(tiles, triton.cdiv(channels, TILE[1]))](
-            grad, code, slopes, x, mean, partial, rows, tiles, **back, CHANNELS=channels, ONCE=x.shape[0] == 1,
+            grad, code, slopes, dend, x, mean, partial, rows, tiles, **back, CHANNELS=channels, ONCE=x.shape[0] == 1,
             SLOPES=slopes is not None, WIDE=_wide(grad), ROWS=TILE[0], COLUMNS=TILE[1],
         )  # fmt: skip
     total, dotted = partial.sum(1)
@@ -121,8 +125,13 @@ def _launch(kernel: Any, count: int, *values: Any, **constants: Any) -> None:
         kernel[(triton.cdiv(count, BLOCK),)](*values, count, **constants, BLOCK=BLOCK)
 
 
-def _contiguous(*values: Tensor | None) -> list[Any]:
+def _contiguous(*values: Maybe) -> list[Any]:
     return [None if value is None else value.contiguous() for value in values]
+
+
+def _potential_of(x: Tensor) -> Tensor:
+    """Room for a potential (R, C) of ``x`` or its gradient."""
+    return wide(x[:0]).new_empty(x.shape[1:])
 
 
 def _bytes(time_steps: int) -> int:
@@ -149,17 +158,18 @@ def _slope(x, SURROGATE: tl.constexpr, WIDTH: tl.constexpr):
 
 @triton.jit
 def _forward_kernel(
-    x, scale, shift, residual, spikes, code, slopes, count,
+    x, scale, shift, residual, start, spikes, code, slopes, end, count,
     V: tl.constexpr, DECAY: tl.constexpr, HARD: tl.constexpr, WIDTH: tl.constexpr, DAMPING: tl.constexpr,
     CHANNELS: tl.constexpr, STEPS: tl.constexpr, ONCE: tl.constexpr, NORM: tl.constexpr, RESIDUAL: tl.constexpr,
-    KEPT: tl.constexpr, SURROGATE: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+    STARTED: tl.constexpr, CARRIES: tl.constexpr, KEPT: tl.constexpr, SURROGATE: tl.constexpr, WIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     there = at < count
     if NORM:
         a = tl.load(scale + at % CHANNELS).to(WIDE)
         b = tl.load(shift + at % CHANNELS).to(WIDE)
-    carried = tl.zeros((BLOCK,), WIDE)
+    carried = tl.load(start + at, mask=there, other=0.0).to(WIDE) if STARTED else tl.zeros((BLOCK,), WIDE)
     place = at  # of the step at hand; 64 bits, since all steps together pass 32
     byte_place = at
     for first in range(0, STEPS, 4):
@@ -175,6 +185,8 @@ def _forward_kernel(
             fired = u > V
             tl.store(spikes + place, fired.to(spikes.dtype.element_ty), mask=now)
             carried = tl.where(fired, 0.0, u) if HARD else u - V * fired.to(WIDE)
+            if CARRIES:
+                tl.store(end + at, carried, mask=there & (first + step == STEPS - 1))
             if KEPT:
                 inside = tl.abs(u - V) < WIDTH
                 own = fired.to(tl.int32) + 2 * inside.to(tl.int32)
@@ -190,23 +202,28 @@ def _forward_kernel(
 
 @triton.jit
 def _step_back(
-    grad, slopes, place, now, bits, carried, step: tl.constexpr,
-    DECAY: tl.constexpr, HARD: tl.constexpr, HEIGHT: tl.constexpr, SLOPES: tl.constexpr, WIDE: tl.constexpr,
+    grad, slopes, place, now, bits, carried, handed, last, step: tl.constexpr,
+    DECAY: tl.constexpr, HARD: tl.constexpr, HEIGHT: tl.constexpr, SLOPES: tl.constexpr, CARRIES: tl.constexpr,
+    WIDE: tl.constexpr,
 ):  # fmt: skip
-    """dX of one step from that of the step after it, ``carried``; 0 where the step is none."""
+    """dX of one step from that of the step after it, ``carried``, or in the ``last`` from the gradient of what it hands on;
+    0 where the step is none."""
     fired = ((bits >> (2 * step)) & 1).to(WIDE)
     inside = ((bits >> (2 * step + 1)) & 1).to(WIDE)
     slope = tl.load(slopes + place, mask=now, other=0.0).to(WIDE) if SLOPES else inside * HEIGHT
     du = tl.load(grad + place, mask=now, other=0.0).to(WIDE) * slope
-    return du + DECAY * (carried - carried * fired if HARD else carried)
+    left = DECAY * (carried - carried * fired if HARD else carried)
+    if CARRIES:
+        left = tl.where(last, handed - handed * fired if HARD else handed, left)
+    return du + left
 
 
 @triton.jit
 def _gradients_kernel(
-    grad, code, slopes, x, a, b, c, dx, kept, count,
+    grad, code, slopes, dend, x, a, b, c, dx, kept, dstart, count,
     DECAY: tl.constexpr, HARD: tl.constexpr, HEIGHT: tl.constexpr, STEPS: tl.constexpr, CHANNELS: tl.constexpr,
-    ONCE: tl.constexpr, NORM: tl.constexpr, RESIDUAL: tl.constexpr, SLOPES: tl.constexpr, WIDE: tl.constexpr,
-    BLOCK: tl.constexpr,
+    ONCE: tl.constexpr, NORM: tl.constexpr, RESIDUAL: tl.constexpr, SLOPES: tl.constexpr, CARRIES: tl.constexpr,
+    WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     there = at < count
@@ -215,6 +232,7 @@ def _gradients_kernel(
         b_here = tl.load(b + at % CHANNELS).to(WIDE)
         c_here = tl.load(c + at % CHANNELS).to(WIDE)
     carried = tl.zeros((BLOCK,), WIDE)
+    handed = tl.load(dend + at, mask=there, other=0.0).to(WIDE) if CARRIES else carried
     total = tl.zeros((BLOCK,), WIDE)
     BYTES: tl.constexpr = (STEPS + 3) // 4
     byte_place = at
@@ -227,7 +245,10 @@ def _gradients_kernel(
         bits = tl.load(code + byte_place, mask=there, other=0).to(tl.int32)
         for step in tl.static_range(3, -1, -1):
             now = there & (4 * (BYTES - 1 - back) + step < STEPS)
-            carried = _step_back(grad, slopes, place, now, bits, carried, step, DECAY, HARD, HEIGHT, SLOPES, WIDE)
+            last = 4 * (BYTES - 1 - back) + step == STEPS - 1
+            carried = _step_back(
+                grad, slopes, place, now, bits, carried, handed, last, step, DECAY, HARD, HEIGHT, SLOPES, CARRIES, WIDE
+            )
             if RESIDUAL:
                 tl.store(kept + place, carried.to(kept.dtype.element_ty), mask=now)
             if ONCE:
@@ -239,6 +260,8 @@ def _gradients_kernel(
                 tl.store(dx + place, carried.to(dx.dtype.element_ty), mask=now)
             place -= count
         byte_place -= count
+    if CARRIES:
+        tl.store(dstart + at, DECAY * carried, mask=there)
     if ONCE:
         seen = tl.load(x + at, mask=there, other=0.0).to(WIDE)
         tl.store(dx + at, (total * a_here + seen * b_here + c_here).to(dx.dtype.element_ty), mask=there)
@@ -246,9 +269,10 @@ def _gradients_kernel(
 
 @triton.jit
 def _sums_kernel(
-    grad, code, slopes, x, mean, partial, rows, tiles,
+    grad, code, slopes, dend, x, mean, partial, rows, tiles,
     DECAY: tl.constexpr, HARD: tl.constexpr, HEIGHT: tl.constexpr, STEPS: tl.constexpr, CHANNELS: tl.constexpr,
-    ONCE: tl.constexpr, SLOPES: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    ONCE: tl.constexpr, SLOPES: tl.constexpr, CARRIES: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
@@ -257,6 +281,7 @@ def _sums_kernel(
     count = tl.zeros((ROWS, COLUMNS), tl.int64) + rows * CHANNELS
     middle = tl.load(mean + column, mask=column < CHANNELS, other=0.0).to(WIDE)[None, :]
     carried = tl.zeros((ROWS, COLUMNS), WIDE)
+    handed = tl.load(dend + at, mask=there, other=0.0).to(WIDE) if CARRIES else carried
     total = tl.zeros((ROWS, COLUMNS), WIDE)
     dotted = tl.zeros((ROWS, COLUMNS), WIDE)
     BYTES: tl.constexpr = (STEPS + 3) // 4
@@ -266,7 +291,10 @@ def _sums_kernel(
         for step in tl.static_range(3, -1, -1):
             place = at + count * (4 * byte + step)
             now = there & (4 * byte + step < STEPS)
-            carried = _step_back(grad, slopes, place, now, bits, carried, step, DECAY, HARD, HEIGHT, SLOPES, WIDE)
+            last = 4 * byte + step == STEPS - 1
+            carried = _step_back(
+                grad, slopes, place, now, bits, carried, handed, last, step, DECAY, HARD, HEIGHT, SLOPES, CARRIES, WIDE
+            )
             seen = tl.load(x + (at if ONCE else place), mask=now, other=0.0).to(WIDE)
             total += carried
             dotted += carried * (seen - middle)

@@ -19,20 +19,30 @@ ON_GPU: Any = SimpleNamespace(is_cuda=True, dtype=torch.bfloat16)
 def test_plain_or_compiled_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CUDA_KERNELS, "triton")  # of GPUs alone
     x = torch.zeros(1)
-    assert chosen(Neuron(), 4, x, False) is eager_kernels(Neuron(), 4)
-    assert chosen(Neuron(), 4, x, True) is kernels(Neuron(), 4, True, torch.float32)
+    assert chosen(Neuron(), 4, x, False) is eager_kernels(Neuron(), 4, False)
+    assert chosen(Neuron(), 4, x, True) is kernels(Neuron(), 4, True, torch.float32, None, False)
 
 
 def test_the_variable_says_who_makes_them_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     module: Any = ModuleType("triton_kernels")
-    module.triton_kernels = lambda neuron, steps: ("by hand", neuron, steps)
+    module.triton_kernels = lambda neuron, steps, carries: ("by hand", neuron, steps, carries)
     monkeypatch.setitem(sys.modules, "idsnn_convert.runtime.triton_kernels", module)
     monkeypatch.delenv(CUDA_KERNELS, raising=False)
-    assert chosen(Neuron(), 4, ON_GPU, True) is kernels(Neuron(), 4, True, torch.bfloat16)
+    assert chosen(Neuron(), 4, ON_GPU, True) is kernels(Neuron(), 4, True, torch.bfloat16, None, False)
     monkeypatch.setenv(CUDA_KERNELS, "triton")
     found: Any = chosen(Neuron(), 4, ON_GPU, True)
-    assert found == ("by hand", Neuron(), 4)
-    assert chosen(Neuron(), 4, ON_GPU, False) is eager_kernels(Neuron(), 4)
+    assert found == ("by hand", Neuron(), 4, False)
+    assert chosen(Neuron(), 4, ON_GPU, False) is eager_kernels(Neuron(), 4, False)
+
+
+def test_those_that_carry_are_others() -> None:
+    x = torch.zeros(1)
+    for compiled, made in (
+        (False, eager_kernels(Neuron(), 4, True)),
+        (True, kernels(Neuron(), 4, True, torch.float32, None, True)),
+    ):
+        assert chosen(Neuron(), 4, x, compiled, carries=True) is made
+        assert chosen(Neuron(), 4, x, compiled) is not made
 
 
 def test_a_maker_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

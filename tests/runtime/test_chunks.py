@@ -11,11 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from idsnn_convert.runtime import fused
+from idsnn_convert.runtime.backends import chosen
 from idsnn_convert.runtime.chunks import chunked, steps_at_once
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fold import fold
 from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.initialise import fresh_tensors
+from idsnn_convert.runtime.kernels import Kernels
 from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.neurons import Neuron, SpikingNeuron
 from tests import graphs
@@ -33,13 +36,13 @@ NEURONS = {
 }
 
 
-def network(neuron: Neuron, norms: bool, encoder: str = "direct") -> SpikingNetwork:
+def network(neuron: Neuron, norms: bool, encoder: str = "direct", compiled: bool = False) -> SpikingNetwork:
     graph = graphs.spiking(neuron=neuron)
     own = {name: tensor for name, tensor in fresh_tensors(graph, 0).items() if tensor.numel() == 1}  # what neurons learn
     tensors = {**graphs.random_tensors(graph), **own}
     if not norms:
         graph, tensors = fold(graph, tensors)
-    return SpikingNetwork(graph, tensors, STEPS, encoder)
+    return SpikingNetwork(graph, tensors, STEPS, encoder, compiled=compiled)
 
 
 def learnt(made: SpikingNetwork, chunk: int | None) -> dict[str, Tensor]:
@@ -65,14 +68,47 @@ def test_without_batch_norm_the_spikes_are_the_same_bits(chunk: int, encoder: st
             assert torch.allclose(parts[name], tensor, rtol=1e-4, atol=1e-5), name
 
 
-def test_in_evaluation_batch_norm_changes_nothing() -> None:
-    whole, parts = (learnt(network(Neuron(), norms=True).eval(), chunk) for chunk in (None, 2))
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_in_evaluation_batch_norm_changes_nothing(compiled: bool) -> None:
+    whole, parts = (learnt(network(Neuron(), norms=True, compiled=compiled).eval(), chunk) for chunk in (None, 2))
     assert torch.equal(whole["logits"], parts["logits"])
     assert all(torch.allclose(parts[name], tensor, rtol=1e-4, atol=1e-5) for name, tensor in whole.items())
     with torch.inference_mode():
-        made = network(Neuron(), norms=True).eval()
+        made = network(Neuron(), norms=True, compiled=compiled).eval()
         made.time_chunk = 3
         assert torch.equal(made(IMAGES), whole["logits"])
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_potentials_are_carried_in_chunks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def noted(neuron: Neuron, steps: int, x: Tensor, compiled: bool, code: torch.dtype | None, carries: bool) -> Kernels:
+        asked.append(carries)
+        return chosen(neuron, steps, x, compiled, code, carries)
+
+    monkeypatch.setattr(fused, "chosen", noted)
+    made = network(Neuron(), norms=True, compiled=True)
+    learnt(made, None)
+    assert asked
+    assert not any(asked)
+    asked.clear()
+    learnt(made, 2)
+    assert all(asked)
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_computing_a_chunk_again_moves_no_running_statistics(compiled: bool) -> None:
+    made = network(Neuron(), norms=True, compiled=compiled).train()
+    made.time_chunk = 2
+    begun = {name: buffer.clone() for name, buffer in made.named_buffers()}
+    logits = made(IMAGES)
+    moved = {name: buffer.clone() for name, buffer in made.named_buffers()}
+    logits.square().sum().backward()
+    assert all(torch.equal(buffer, moved[name]) for name, buffer in made.named_buffers())
+    assert not any(torch.equal(buffer, begun[name]) for name, buffer in moved.items())
 
 
 class Norm(nn.Module):
@@ -191,11 +227,19 @@ def test_a_chunked_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert toy.metrics(tmp_path / "whole")[0]["train_loss"] != toy.metrics(tmp_path / "run")[0]["train_loss"]
 
 
-def test_only_a_spiking_network_on_plain_kernels_has_chunks(tmp_path: Path) -> None:
-    compiled = SpikingNetwork(toy.GRAPH, fresh_tensors(toy.GRAPH, 0), toy.STEPS, compiled=True)
-    for trained in (compiled, nn.Linear(3, 4)):
-        with pytest.raises(UserError, match=r"run\.time_chunk = 2 needs a spiking network on plain kernels\n.*--no-compile"):
-            toy.run(tmp_path / "run", ["run.time_chunk=2"], trained=trained)
+@pytest.mark.usefixtures("uncompiled")
+def test_compiled_kernels_train_in_chunks(tmp_path: Path) -> None:
+    losses = []
+    for compiled in (False, True):
+        trained = SpikingNetwork(toy.GRAPH, fresh_tensors(toy.GRAPH, 0), toy.STEPS, compiled=compiled)
+        toy.run(tmp_path / str(compiled), ["run.time_chunk=2", "run.epochs=1"], trained=trained)
+        losses.append(toy.metrics(tmp_path / str(compiled))[0]["train_loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # but for the spikes that rounding flips
+
+
+def test_only_a_spiking_network_has_chunks(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"run\.time_chunk = 2 needs a spiking network\nSet run\.time_chunk=0"):
+        toy.run(tmp_path / "run", ["run.time_chunk=2"], trained=nn.Linear(3, 4))
     assert not (tmp_path / "run").exists()
 
 

@@ -211,12 +211,14 @@ def test_compiled_gives_the_same(bits: int) -> None:
 
 @needs_bytes
 @pytest.mark.parametrize("bits", CODES)
-def test_step_by_step_gives_the_same(bits: int) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.usefixtures("uncompiled")
+def test_step_by_step_gives_the_same(bits: int, compiled: bool) -> None:
     graph = graphs.spiking()
     made = Checkpoint(graph, graphs.random_tensors(graph), 4)
     images = torch.randn(5, 3, 8, 8)
-    found = Inference(made, weight_bits=bits, confidence=1.0)(images)
-    assert torch.equal(found.logits, Inference(made, weight_bits=bits)(images).logits)
+    found = Inference(made, weight_bits=bits, confidence=1.0, compiled=compiled)(images)
+    assert torch.equal(found.logits, Inference(made, weight_bits=bits, compiled=compiled)(images).logits)
 
 
 @pytest.mark.parametrize("code", ONE)

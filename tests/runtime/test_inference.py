@@ -39,12 +39,14 @@ def answers(made: Checkpoint) -> Tensor:
 
 @pytest.mark.parametrize("neuron", [Neuron(), Neuron(reset="soft", decay=0.9), Neuron(kind="if", decay=1.0)])
 @pytest.mark.parametrize("readout", [Readout(), Readout("membrane", 0.8)])
-def test_each_image_stops_where_its_answer_is_sure_enough(neuron: Neuron, readout: Readout) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.usefixtures("uncompiled")
+def test_each_image_stops_where_its_answer_is_sure_enough(neuron: Neuron, readout: Readout, compiled: bool) -> None:
     made = checkpoint(neuron, readout)
     wanted = answers(made)
     sure = wanted.softmax(-1).amax(-1)
     confidence = sure[:-1].median().item()
-    found = inference(made, confidence=confidence)(IMAGES)
+    found = inference(made, confidence=confidence, compiled=compiled)(IMAGES)
     exits = (sure >= confidence).index_put((torch.tensor(STEPS - 1),), torch.tensor(True)).int().argmax(0)
     assert found.steps.tolist() == (exits + 1).tolist()
     assert len(set(found.steps.tolist())) > 1
