@@ -39,7 +39,7 @@ def run(command: Callable[[], Any]) -> None:
     """
     OWN.set(True)
     code: list[int] = []
-    if not (sys.gettrace() or sys.getprofile()):
+    if not _watched():
         atexit.register(_end, code)  # the first to be told, so the last to be called
     try:
         command()
@@ -47,6 +47,12 @@ def run(command: Callable[[], Any]) -> None:
         if end.code is None or isinstance(end.code, int):  # else Python prints it
             code.append(end.code or 0)
         raise
+
+
+def _watched() -> bool:
+    """Whether a debugger, a profiler or a measurement of coverage is at work."""
+    monitoring: Any = getattr(sys, "monitoring", None)  # since Python 3.12; six tools can be registered
+    return bool(sys.gettrace() or sys.getprofile() or (monitoring and any(map(monitoring.get_tool, range(6)))))
 
 
 def _end(code: list[int]) -> None:

@@ -59,8 +59,16 @@ def test_what_python_must_tell_it_tells(ending: str, code: int, told: str) -> No
     assert told in done.stderr
 
 
-def test_a_debugger_has_its_end() -> None:
-    done = ran(before="sys.settrace(lambda *_: None)")
+@pytest.mark.parametrize(
+    "before",
+    [
+        "sys.settrace(lambda *_: None)",
+        "sys.setprofile(lambda *_: None)",
+        "from types import SimpleNamespace; sys.monitoring = SimpleNamespace(get_tool=lambda tool: 'coverage')",
+    ],
+)
+def test_a_debugger_has_its_end(before: str) -> None:
+    done = ran(before=before)
     assert (done.returncode, done.stderr) == (3, "taken down")
 
 
