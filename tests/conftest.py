@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from idsnn_convert.runtime import kernels
 from idsnn_convert.runtime.graph import Graph
 from tests import graphs
 
@@ -30,6 +32,15 @@ def tiny_graph() -> Graph:
 def tiny_spiking_graph() -> Graph:
     """The same with neurons."""
     return graphs.spiking()
+
+
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What would be compiled runs as the plain functions it is made of: slow to run, quick to make."""
+    monkeypatch.setattr(kernels, "_compiled", lambda function: function)
+    kernels.kernels.cache_clear()
+    yield
+    kernels.kernels.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from idsnn_convert import learn
 from idsnn_convert.api import convert
 from idsnn_convert.identify import Identification
-from idsnn_convert.learn import evaluate_file, read_by, train_file
+from idsnn_convert.learn import LONG, evaluate_file, read_by, train_file
 from idsnn_convert.normalised import Normalised
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.families.variants import graph_of, read_as
@@ -86,6 +86,24 @@ def test_without_a_compiler_compiled_kernels_are_refused(tmp_path: Path, monkeyp
     place, _ = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s")
     with pytest.raises(UserError, match="need a C\\+\\+ compiler"):
         evaluate_file(place, files.data(tmp_path / "data"), compiled=True)
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_long_simulations_and_time_chunks_run_on_compiled_kernels_where_they_pay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn, "can_compile", lambda device: True)
+    monkeypatch.setattr(learn, "WORTH_COMPILING", 1)
+    spec, said = files.data(tmp_path / "data"), list[str]()
+    place, _ = convert(files.teacher(tmp_path / "net.pth"), "resnet8", tmp_path / "s", settings=Settings(time_steps=3))
+    long = {"time_steps": LONG + 2, "limit": 4}
+    fused, _ = evaluate_file(place, spec, **long, told=said.append)  # type: ignore[arg-type]
+    plain, _ = evaluate_file(place, spec, **long, compiled=False)  # type: ignore[arg-type]
+    assert fused.loss == pytest.approx(plain.loss, rel=1e-3)
+    short = ["run.epochs=1", "run.batch_size=20", "run.time_chunk=2"]
+    train_file(place, spec, tmp_path / "run", recipe="init-only", overrides=short, limit_train=20, told=said.append)
+    kinds = [line for line in said if line.startswith("kernels")]
+    assert kinds == ["kernels: batch norm, residual and neuron fused and compiled"] * 2
 
 
 def test_training_starts_from_the_checkpoint_or_afresh(tmp_path: Path) -> None:

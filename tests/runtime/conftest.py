@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from idsnn_convert.runtime import kernels
 from tests.runtime import together
 
 
@@ -16,12 +14,3 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended = together.start("messages,norms,runs,remembering,dying", folder)
     assert [process.returncode for process in ended] == [0, -9], "\n".join(process.stderr for process in ended)
     return folder
-
-
-@pytest.fixture
-def uncompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What would be compiled runs as the plain functions it is made of: slow to run, quick to make."""
-    monkeypatch.setattr(kernels, "_compiled", lambda function: function)
-    kernels.kernels.cache_clear()
-    yield
-    kernels.kernels.cache_clear()
