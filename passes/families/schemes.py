@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from idsnn_convert.passes.resnet.spec import ResNetSpec
@@ -33,10 +34,14 @@ class Scheme:
 
     def rename(self, name: str) -> str | None:
         """Our name for a tensor, or None if the scheme has no such name."""
-        for pattern, ours in self.rules:
-            if found := re.fullmatch(pattern, name):
+        for matched, ours in self._compiled:
+            if found := matched(name):
                 return ours(found)
         return None
+
+    @cached_property
+    def _compiled(self) -> list[tuple[Callable[[str], re.Match[str] | None], Callable[[re.Match[str]], str]]]:
+        return [(re.compile(pattern).fullmatch, ours) for pattern, ours in self.rules]
 
 
 _BLOCK = r"layer(\d+)\.(\d+)"
