@@ -1,14 +1,15 @@
 """The functions of :mod:`idsnn_convert.runtime.kernels` in PyTorch's own operators, for where no compiler is at hand.
 
 One operator after the other over whole maps would fetch each map some twenty times. So a CPU takes a block of rows
-through all of them while it lies in the cache, in buffers made once; batch norm's backward is PyTorch's own.
+through all of them while it lies in the cache, each thread its own blocks, in buffers of its own; batch norm's backward is
+PyTorch's own.
 
 Letters: T time steps, R rows (batch x height x width), M rows of a block, C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import torch
@@ -17,9 +18,10 @@ from torch import Tensor
 from idsnn_convert.runtime.fixed_point import ONE
 from idsnn_convert.runtime.kernels import STEPS_PER_BYTE, Kernels, Maybe, Norm, NormGradients, input_factors, wide
 from idsnn_convert.runtime.neurons import Neuron
+from idsnn_convert.runtime.spread import spread
 
-BLOCK = 1 << 16
-"""Values of one time step in a block, for each thread: PyTorch divides nothing smaller among threads."""
+BLOCK = 1 << 17
+"""Values of one time step in a block."""
 
 
 @cache
@@ -41,8 +43,12 @@ class _Layer:
         if self.time_steps == 1:
             return self._one_step(x, scale, shift, residual, start, code, coded)
         spikes, end = x.new_empty(self.time_steps, *x.shape[1:], dtype=code), self._potential_of(x)
-        for rows, _, fired in self._fired(x, scale, shift, residual, start, end, coded):
-            spikes[:, rows] = fired if code is None else fired.mul_(ONE[code])
+
+        def work(blocks: Sequence[slice]) -> None:
+            for rows, _, fired in self._fired(blocks, x, scale, shift, residual, start, end, coded):
+                spikes[:, rows] = fired if code is None else fired.mul_(ONE[code])
+
+        spread(work, _blocks(x))
         return spikes, end
 
     def _one_step(
@@ -76,17 +82,21 @@ class _Layer:
         spikes, end = x.new_empty(self.time_steps, *x.shape[1:]), self._potential_of(x)
         code = x.new_empty(-(-self.time_steps // STEPS_PER_BYTE), *x.shape[1:], dtype=torch.uint8)
         slopes = None if self.packed else torch.empty_like(spikes)
-        for rows, u, fired in self._fired(x, scale, shift, residual, start, end):
-            spikes[:, rows] = fired
-            u.sub_(self.neuron.v_threshold)
-            if slopes is not None:
-                slopes[:, rows] = self.neuron.slope(u)
-            bits = fired.add_(u.abs_().lt_(self.neuron.width), alpha=2)
-            for byte, steps in enumerate(bits.split(STEPS_PER_BYTE)):
-                packed = steps[-1]
-                for earlier in reversed(steps[:-1].unbind()):
-                    packed = earlier.add_(packed, alpha=4)
-                code[byte, rows] = packed
+
+        def work(blocks: Sequence[slice]) -> None:
+            for rows, u, fired in self._fired(blocks, x, scale, shift, residual, start, end):
+                spikes[:, rows] = fired
+                u.sub_(self.neuron.v_threshold)
+                if slopes is not None:
+                    slopes[:, rows] = self.neuron.slope(u)
+                bits = fired.add_(u.abs_().lt_(self.neuron.width), alpha=2)
+                for byte, steps in enumerate(bits.split(STEPS_PER_BYTE)):
+                    packed = steps[-1]
+                    for earlier in reversed(steps[:-1].unbind()):
+                        packed = earlier.add_(packed, alpha=4)
+                    code[byte, rows] = packed
+
+        spread(work, _blocks(x))
         return spikes, code, slopes, end
 
     def _potential_of(self, x: Tensor) -> Maybe:
@@ -94,13 +104,13 @@ class _Layer:
         return wide(x[:0]).new_empty(x.shape[1:]) if self.carries else None
 
     def _fired(
-        self, x: Tensor, scale: Maybe, shift: Maybe, residual: Maybe, start: Maybe, end: Maybe, coded: bool = False
-    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Blocks of rows with their potentials and spikes (T, M, C), which are the caller's until the next block; ``end`` is
-        filled on the way."""
+        self, blocks: Sequence[slice], x: Tensor, scale: Maybe, shift: Maybe, residual: Maybe, start: Maybe, end: Maybe,
+        coded: bool = False,
+    ) -> Iterator[tuple[slice, Tensor, Tensor]]:  # fmt: skip
+        """The blocks of rows with their potentials and spikes (T, M, C), which are the caller's until the next.
+        Fills ``end`` on the way."""
         v, decay = self.neuron.v_threshold, self.neuron.decay
-        blocks = _blocks(x)
-        size = blocks[0].stop if blocks else 0
+        size = _size(blocks)
         potentials, fires = (wide(x[:0]).new_empty(self.time_steps, size, x.shape[2]) for _ in range(2))
         # Laid out like a block they pass as fast as it does, however few the channels.
         factors = [] if scale is None or shift is None else [f.expand(size, -1).contiguous() for f in (shift, scale)]
@@ -131,10 +141,16 @@ class _Layer:
 
     def currents(self, grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe) -> tuple[Tensor, Maybe]:
         dx, dstart = torch.empty_like(grad), self._potential_of(grad)
+        spread(lambda blocks: self._back(blocks, grad, code, slopes, dend, dx, dstart), _blocks(grad))
+        return dx, dstart
+
+    def _back(
+        self, blocks: Sequence[slice], grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe, dx: Tensor, dstart: Maybe
+    ) -> None:
+        """Fills these rows of ``dx`` and ``dstart``."""
         height, decay = self.neuron.height, self.neuron.decay
         places = torch.arange(0, 2 * STEPS_PER_BYTE, 2, dtype=torch.uint8, device=grad.device).view(-1, 1, 1)
-        blocks = _blocks(grad)
-        size = blocks[0].stop if blocks else 0
+        size = _size(blocks)
         found, masks = (wide(grad[:0]).new_empty(self.time_steps, size, grad.shape[2]) for _ in range(2))
         for rows in blocks:
             m = rows.stop - rows.start
@@ -156,7 +172,6 @@ class _Layer:
             dx[:, rows] = du
             if dstart is not None:
                 torch.mul(du[0], decay, out=dstart[rows])
-        return dx, dstart
 
     def norm(
         self, grad: Tensor, code: Tensor, slopes: Maybe, dend: Maybe, x: Tensor, norm: Norm, residual: bool
@@ -186,8 +201,13 @@ def _blocks(x: Tensor) -> list[slice]:
     """Slices over the rows of ``x`` (T, R, C), all of one size but the last."""
     _, rows, channels = x.shape
     whole = max(rows, 1)
-    size = min(whole, max(1, BLOCK * torch.get_num_threads() // max(channels, 1))) if x.device.type == "cpu" else whole
+    size = min(whole, max(1, BLOCK // max(channels, 1))) if x.device.type == "cpu" else whole
     return [slice(first, min(first + size, rows)) for first in range(0, rows, size)]
+
+
+def _size(blocks: Sequence[slice]) -> int:
+    """The most rows that one of them has."""
+    return max((block.stop - block.start for block in blocks), default=0)
 
 
 def _map(x: Tensor) -> Tensor:

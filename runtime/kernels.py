@@ -38,6 +38,11 @@ STEPS_PER_BYTE = 4
 ROWS_PER_SUM = 64
 """At most so many rows are summed one by one, then their sums: what is read a second time is still in the cache."""
 
+MOST_IN_ONE_GO = 4
+IN_ONE_GO = {"realize_opcount_threshold": 1 << 20, "realize_reads_threshold": 1 << 20}
+"""Inductor's settings for so few time steps: without them it stores what several results share, a pass over memory each, which
+makes sums over rows half as fast. For each step more it would write out twice as much, so of many steps some are stored."""
+
 
 class Norm(NamedTuple):
     """A batch norm at work: its weight and the statistics in force (C,), whether those are this batch's own, and the
@@ -97,7 +102,8 @@ def kernels(
     and so have those that carry.
     """
     plain = (*_forward(neuron, time_steps, carries), *_backward(neuron, time_steps, carries))
-    forward, infer, currents, sums, gradients = map(_compiled, plain) if compiled else plain
+    options = IN_ONE_GO if time_steps <= MOST_IN_ONE_GO else None
+    forward, infer, currents, sums, gradients = (_compiled(each, options) for each in plain) if compiled else plain
     if compiled and carries:
         forward, infer = _from_zeros(forward), _from_zeros(infer)
     return Kernels(forward, infer, currents, _norm_backward(sums, gradients))
@@ -113,10 +119,10 @@ def _from_zeros(function: Any) -> Any:
     return started
 
 
-def _compiled(function: Any) -> Any:
+def _compiled(function: Any, options: dict[str, Any] | None = None) -> Any:
     """torch.compile counts recompilations by code object, so each neuron, T, dtype, code and carrying gets one of its own."""
     own = FunctionType(function.__code__.replace(), globals(), function.__name__, function.__defaults__, function.__closure__)
-    return torch.compile(own, dynamic=True)
+    return torch.compile(own, dynamic=True, options=options)
 
 
 def wide(x: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def tiny_spiking_graph() -> Graph:
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What would be compiled runs as the plain functions it is made of: slow to run, quick to make."""
-    monkeypatch.setattr(kernels, "_compiled", lambda function: function)
+    monkeypatch.setattr(kernels, "_compiled", lambda function, options: function)
     kernels.kernels.cache_clear()
     yield
     kernels.kernels.cache_clear()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from idsnn_convert.runtime import eager
+from idsnn_convert.runtime import eager, spread
 from idsnn_convert.runtime.eager import eager_kernels
 from idsnn_convert.runtime.kernels import Kernels, Norm, kernels
 from idsnn_convert.runtime.neurons import Neuron
@@ -52,6 +52,17 @@ def test_equal_to_the_plain_functions(neuron: Neuron, once: bool, training: bool
     given = (5, 12, once, torch.float64, training, carries)
     found = everything(eager_kernels(neuron, 5, carries), *given)
     torch.testing.assert_close(found, everything(kernels(neuron, 5, False, carries=carries), *given))
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_any_number_of_threads_gives_the_same_bits(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = (5, 42, False, torch.float32)
+    alone = everything(eager_kernels(Neuron(), 5), *given)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)  # batch norm's own sums stay as they are
+    monkeypatch.setattr(spread, "_pool", spread._pool.__wrapped__)
+    for one, other in zip(alone, everything(eager_kernels(Neuron(), 5), *given), strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("steps", "rows"), [(1, 1), (1, 12), (9, 5), (4, 1)])
