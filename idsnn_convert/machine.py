@@ -13,6 +13,7 @@ import torch
 
 from idsnn_convert import __version__
 from idsnn_convert.runtime.allocator import can_keep_memory
+from idsnn_convert.runtime.fixed_point import supported
 from idsnn_convert.runtime.kernels import can_compile
 
 
@@ -61,6 +62,7 @@ def machine() -> dict[str, Any]:
             "cpu": can_compile(torch.device("cpu")),
             "cuda": bool(gpus) and can_compile(torch.device("cuda")),
         },
+        "integer_convolutions": supported(),
         "keeps_memory": can_keep_memory(),
         "packages": {name: _version(name) for name in OPTIONAL},
         "warnings": _warnings(),

@@ -10,6 +10,7 @@ import torch
 from idsnn_convert import machine as facts_of
 from idsnn_convert.machine import OPTIONAL, machine
 from idsnn_convert.runtime.allocator import can_keep_memory
+from idsnn_convert.runtime.fixed_point import supported
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +22,7 @@ def test_the_facts_are_plain_json_and_those_of_torch() -> None:
     assert len(facts["gpus"]) == torch.cuda.device_count()
     assert facts["compiled_kernels"]["cpu"] == (facts["cxx_compiler"] is not None)
     assert facts["keeps_memory"] == can_keep_memory()
+    assert facts["integer_convolutions"] == supported()
     assert facts["cpus"] >= 1
 
 
