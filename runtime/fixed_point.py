@@ -4,7 +4,6 @@ Of a product with a spike, 0 or 1, only the weight has digits. With ``s[o] = max
 are the whole numbers ``q = round(w / s)``; their sums are exact, whatever their order, and ``y = s sum q + bias``. Processors
 multiply bytes four times as fast as float32. 16 bits are two digits, ``q = 255 high + low``: twice the input channels, and a
 spike is the two bytes 255 and 1. A neuron writes them as one bfloat16, for which torch.compile has vector instructions.
-A third digit would give float32's own precision, and cost as much as float32.
 
 Contract: the weights are rounded to ``s`` (limit 127 or 32,512), nothing else is but by float32. A current moves by at most
 s / 2 a spike, so a potential at its threshold may fall to the other side.
@@ -14,7 +13,7 @@ Letters: B batch, C channels, H height, W width, O output channels, I input chan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -48,8 +47,9 @@ def check_available(device: torch.device | str, bits: int) -> None:
     """
     if bits not in CODES:
         raise UserError(f"there are no weights of {bits} bits", hint=f"Known: {', '.join(map(str, CODES))}; else float32.")
-    if torch.device(device).type != "cpu" or not supported():
-        problem = f"weights of {bits} bits need a processor that multiplies bytes (AVX-512 VNNI), not {device}"
+    place = "this processor" if torch.device(device).type == "cpu" else str(device)
+    if place != "this processor" or not supported():
+        problem = f"weights of {bits} bits need a processor that multiplies bytes (AVX-512 VNNI), which {place} does not"
         raise UserError(problem, hint="Leave the weights in float32.")
 
 
@@ -74,10 +74,15 @@ def _fits(conv: Node) -> bool:
     return one_group and weights * (DIGIT * BASE + DIGIT) <= LARGEST_SUM
 
 
-def writes_codes(graph: Graph, fused: Mapping[str, Fusion]) -> frozenset[str]:
-    """Names of the fused neurons whose every reader takes bytes: one of :func:`convolutions`, or a neuron that adds it."""
+def writes_codes(graph: Graph, fused: Mapping[str, Fusion], taps: Collection[str] = ()) -> frozenset[str]:
+    """Names of the fused neurons whose every reader takes bytes: one of :func:`convolutions`, or a neuron that adds it; of
+    ``taps`` none, whose own values are asked for."""
     takes = convolutions(graph)
-    adds = {(add, fusion.residual) for fusion in fused.values() if fusion.residual for add in fusion.absorbed}
+    adds = {  # not where the neuron feeds the sum twice: it would be taken for a current too
+        (fusion.absorbed[-1], fusion.residual)
+        for fusion in fused.values()
+        if fusion.residual and fusion.residual != fusion.source
+    }
 
     def taken(source: str) -> bool:
         readers = graph.users[source]
@@ -86,12 +91,18 @@ def writes_codes(graph: Graph, fused: Mapping[str, Fusion]) -> frozenset[str]:
             for reader in readers
         )
 
-    return frozenset(name for name in fused if len(graph[name].shape) == 3 and taken(name))
+    return frozenset(name for name in fused if len(graph[name].shape) == 3 and name not in taps and taken(name))
 
 
 def digits(weight: Tensor, bits: int) -> tuple[list[Tensor], Tensor]:
     """Weights (O, I, H, W) as int8 digits of the same shape, the highest first, and what one unit of the last is worth,
-    float32 (O,)."""
+    float32 (O,).
+
+    Raises:
+        UserError: if a weight is NaN or infinite, which no whole number stands for.
+    """
+    if not weight.isfinite().all():
+        raise UserError("a weight is NaN or infinite, which no whole number stands for", hint="Was the training ended well?")
     places = [BASE**place for place in reversed(range(bits // 8))]
     worth = weight.abs().amax((1, 2, 3)).double().clamp_min(torch.finfo(torch.float32).tiny) / (DIGIT * sum(places))
     rest = (weight.double() / worth.view(-1, 1, 1, 1)).round()

@@ -90,7 +90,7 @@ def _assemble(
     repeated: dict[str, fx.Node] = {}
     absorbed = {name for fusion in fused.values() for name in fusion.absorbed}
     integer = convolutions(graph) if weight_bits else frozenset()
-    coded = writes_codes(graph, fused) if weight_bits else frozenset()
+    coded = writes_codes(graph, fused, taps) if weight_bits else frozenset()
 
     def timed(name: str) -> fx.Node:
         if name not in time_free:

@@ -13,12 +13,10 @@ has never been run: no GPU was at hand when it was written.
 
 from __future__ import annotations
 
-import argparse
 import json
-import time
 from pathlib import Path
 
-from paper import MORE, Piece, run  # type: ignore[import-not-found]
+from paper import Piece, arguments, in_slices, publish  # type: ignore[import-not-found]
 
 AIMS = {"vgg5": 86.68, "vgg9": 87.58, "resnet12": 91.34}
 """Top-1 in percent of activation attention on CIFAR-10."""
@@ -70,25 +68,13 @@ def result(data: str, every: list[Piece]) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", required=True, metavar="SET:DIR")
-    parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--minutes", type=float, default=8)
+    parser = arguments()
     parser.add_argument("--students", default=",".join(AIMS))
-    parser.add_argument("--small", action="store_true")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + 60 * args.minutes
     every = pieces(args.data, args.out, args.students.split(","), args.small)
-    for piece in every:
-        if piece.done.exists():
-            continue
-        print(f"{piece.name}: {(end - time.monotonic()) / 60:.1f} minutes left", flush=True)
-        if time.monotonic() >= end or not run(piece, end - time.monotonic()):
-            raise SystemExit(MORE)
-    found = result(args.data, every)
-    (args.out / "lasnn.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    in_slices(every, args.minutes)
+    publish(args.out / "lasnn.json", result(args.data, every))
 
 
 if __name__ == "__main__":

@@ -104,25 +104,40 @@ def result(data: str, every: list[Piece]) -> dict[str, object]:
     return {"data": data.partition(":")[0], "seed": 0, "runs": 1, "pieces": rows}
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
+    """What every benchmark in slices is asked for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", required=True, metavar="SET:DIR")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--small", action="store_true")
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + 60 * args.minutes
-    every = pieces(args.data, args.out, args.small)
+    return parser
+
+
+def in_slices(every: list[Piece], minutes: float) -> None:
+    """Does what is not done yet; ends the process with :data:`MORE` when the time is up."""
+    end = time.monotonic() + 60 * minutes
     for piece in every:
         if piece.done.exists():
             continue
         print(f"{piece.name}: {(end - time.monotonic()) / 60:.1f} minutes left", flush=True)
         if time.monotonic() >= end or not run(piece, end - time.monotonic()):
             raise SystemExit(MORE)
-    found = result(args.data, every)
-    (args.out / "paper.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+
+
+def publish(place: Path, found: dict[str, object]) -> None:
+    """Writes the table and prints it."""
+    text = json.dumps(found, indent=1)
+    place.write_text(text + "\n")
+    print(text)
+
+
+def main() -> None:
+    args = arguments().parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    every = pieces(args.data, args.out, args.small)
+    in_slices(every, args.minutes)
+    publish(args.out / "paper.json", result(args.data, every))
 
 
 if __name__ == "__main__":

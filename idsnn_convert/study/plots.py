@@ -58,7 +58,6 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    written = []
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 3.6), layout="constrained")
         FigureCanvasAgg(figure)
@@ -66,14 +65,24 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
         title = f"{result['teacher']['arch']} to spiking {result['student']['target']}, {result['data']}"
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-        seeds = len(result["seeds"])
-        figure.suptitle(f"{title}: {'one seed' if seeds == 1 else f'mean and deviation over {seeds} seeds'}", fontsize=10)
-        for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-            place = out / f"{result['study']}.{kind}"
-            with replacing(place) as part:
-                figure.savefig(part, format=kind, dpi=160, metadata=metadata)
-            written.append(place)
+        figure.suptitle(f"{title}: {over_seeds(len(result['seeds']))}", fontsize=10)
+        return saved(figure, out, result["study"])
+
+
+def saved(figure: Figure, out: Path, name: str) -> list[Path]:
+    """Writes the figure as ``name.svg`` and ``name.png``, the same bytes each time; their paths."""
+    written = []
+    for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+        place = out / f"{name}.{kind}"
+        with replacing(place) as part:
+            figure.savefig(part, format=kind, dpi=160, metadata=metadata)
+        written.append(place)
     return written
+
+
+def over_seeds(seeds: int) -> str:
+    """What a figure's numbers are."""
+    return "one seed" if seeds == 1 else f"mean and deviation over {seeds} seeds"
 
 
 def _ablation(figure: Figure, result: Mapping[str, Any]) -> None:

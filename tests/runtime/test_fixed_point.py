@@ -132,6 +132,47 @@ def test_which_convolutions_and_which_neurons() -> None:
     assert writes_codes(graph, found) == found.keys() - {"layer2.0.act2"}  # the last feeds the pool of the head
 
 
+def sketch(*nodes: Node) -> Graph:
+    return Graph((Node("x", "input", shape=(4, 4, 4)), *nodes, Node("out", "output", (nodes[-1].name,), shape=(4, 4, 4))))
+
+
+def fire(name: str, source: str) -> Node:
+    return Node(name, "neuron", (source,), Neuron().attrs(), (4, 4, 4))
+
+
+def test_spikes_that_are_a_current_too_stay_floats() -> None:
+    doubled = sketch(fire("a", "x"), Node("add", "add", ("a", "a"), {}, (4, 4, 4)), fire("b", "add"))
+    attrs: dict[str, Attr] = {"channels": 4, "eps": 1e-5, "momentum": 0.1, "affine": True}
+    normed = sketch(
+        fire("a", "x"),
+        Node("norm", "batch_norm", ("a",), attrs, (4, 4, 4)),
+        Node("add", "add", ("norm", "a"), {}, (4, 4, 4)),
+        fire("b", "add"),
+    )
+    for graph in (doubled, normed):
+        found = fusions(graph, frozenset())
+        assert found["b"].residual == "a"
+        assert "a" not in writes_codes(graph, found)
+
+
+@needs_bytes
+def test_taps_give_spikes_and_not_their_bytes() -> None:
+    graph = graphs.spiking()
+    network = SpikingNetwork(graph, graphs.random_tensors(graph), 4, taps=["layer1.0.act1"], weight_bits=16).eval()
+    with torch.inference_mode():
+        _, (mean,) = network(torch.randn(2, 3, 8, 8), maps=True)
+    assert mean.shape == (2, *graph["layer1.0.act1"].shape)
+    assert set((4 * mean).unique().tolist()) <= {0.0, 1.0, 2.0, 3.0, 4.0}
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_told(wrong: float) -> None:
+    weight = torch.randn(2, 2, 1, 1)
+    weight[1, 0] = wrong
+    with pytest.raises(UserError, match="NaN or infinite"):
+        digits(weight, 8)
+
+
 def test_a_convolution_whose_sums_would_not_fit_stays() -> None:
     def graph(channels: int, groups: int = 1) -> Graph:
         window: dict[str, Attr] = {
@@ -239,7 +280,7 @@ def test_a_sum_of_a_current_and_spikes_takes_the_spikes_as_residual() -> None:
         assert fusions(each, frozenset())["layer1.0.act2"].residual == "act1"
 
 
-@pytest.mark.parametrize(("device", "bits", "problem"), [("cpu", 4, "weights of 4 bits"), ("cuda", 8, "not cuda")])
+@pytest.mark.parametrize(("device", "bits", "problem"), [("cpu", 4, "weights of 4 bits"), ("cuda", 8, "which cuda does not")])
 def test_what_cannot_be_done_is_told(device: str, bits: int, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         check_available(device, bits)
@@ -248,5 +289,5 @@ def test_what_cannot_be_done_is_told(device: str, bits: int, problem: str) -> No
 def test_a_processor_without_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cpu._is_vnni_supported", lambda: False)
     graph = graphs.spiking()
-    with pytest.raises(UserError, match="multiplies bytes"):
+    with pytest.raises(UserError, match="which this processor does not"):
         Inference(Checkpoint(graph, graphs.random_tensors(graph), 4), weight_bits=8)

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from idsnn_convert.runtime.files import replacing
 from idsnn_convert.study.lasnn.plan import ANN, ARMS, CONVERTED, LASNN
-from idsnn_convert.study.plots import STYLE, Look, curve, finish
+from idsnn_convert.study.plots import STYLE, Look, curve, finish, over_seeds, saved
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +39,6 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    written = []
     with rc_context(STYLE):
         figure = Figure(figsize=(9, 4), layout="constrained")
         FigureCanvasAgg(figure)
@@ -49,15 +47,9 @@ def draw(result: Mapping[str, Any], out: Path) -> list[Path]:
         _spikes(spikes, result)
         handles, labels = accuracy.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
-        student, seeds = result["student"], len(result["seeds"])
-        over = "one seed" if seeds == 1 else f"mean and deviation over {seeds} seeds"
+        student, over = result["student"], over_seeds(len(result["seeds"]))
         figure.suptitle(f"spiking {student['target']}, T = {student['time_steps']}, {result['data']}: {over}", fontsize=10)
-        for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-            place = out / f"lasnn.{kind}"
-            with replacing(place) as part:
-                figure.savefig(part, format=kind, dpi=160, metadata=metadata)
-            written.append(place)
-    return written
+        return saved(figure, out, "lasnn")
 
 
 def _accuracy(panel: Axes, result: Mapping[str, Any]) -> None:
