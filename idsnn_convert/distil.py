@@ -67,18 +67,24 @@ def _demand_spikes(mapping: object, start: Checkpoint) -> None:
 
 
 def tutor_network(
-    tutor: Tutor, taps: tuple[TapPair, ...], time_steps: int, given: Normalisation, own: Normalisation
+    tutor: Tutor,
+    taps: tuple[TapPair, ...],
+    time_steps: int,
+    given: Normalisation,
+    own: Normalisation,
+    compiled: bool = False,
 ) -> nn.Module:
     """The teacher as :class:`idsnn_convert.runtime.objective.Objective` asks it.
 
     Args:
         time_steps: how many a spiking teacher takes: as many as the student.
         given, own: how the run's images are normalised, and the teacher's.
+        compiled: 3x3 convolutions of one without time by :mod:`idsnn_convert.runtime.winograd`.
     """
     names = [tap.teacher for tap in taps]
     network: nn.Module
     if isinstance(tutor, Checkpoint):
         network = SpikingTutor(runtime.network(tutor, time_steps=time_steps, taps=names))
     else:
-        network = build(tutor.graph, tutor.tensors, taps=names)
+        network = build(tutor.graph, tutor.tensors, taps=names, compiled=compiled)
     return network if (given.mean, given.std) == (own.mean, own.std) else Renormalised(network, given, own)

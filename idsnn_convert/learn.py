@@ -20,6 +20,7 @@ from idsnn_convert.identify import identified
 from idsnn_convert.normalised import Normalised, asked_normalisation, decide_normalisation, usual_normalisation
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.printed import Printed
+from idsnn_convert.runtime import winograd
 from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
 from idsnn_convert.runtime.chunks import steps_at_once
 from idsnn_convert.runtime.data import Dataset, open_dataset
@@ -252,7 +253,7 @@ def train_file(
             Path(out),
             normalisation=chosen.normalisation,
             save=lambda trained, place, record: _save(start, trained, place, record, chosen),
-            teacher=tutor_network(taught, taps, start.time_steps, chosen.normalisation, theirs) if taught else None,
+            teacher=tutor_network(taught, taps, start.time_steps, chosen.normalisation, theirs, fuse) if taught else None,
             watcher=watcher,
             limit_train=limit_train,
             resume=resume,
@@ -324,4 +325,6 @@ def _compile(asked: bool | None, images: int, device: torch.device, told: Callab
     if asked is None and possible:
         asked = images >= WORTH_COMPILING
     told("kernels: batch norm, residual and neuron fused and compiled" if asked else "kernels: plain PyTorch")
+    if asked and device.type == "cpu" and winograd.available():
+        told("convolutions: where they are 3x3 in float32, by Winograd's algorithm")
     return bool(asked)

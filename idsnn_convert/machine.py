@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,6 +14,8 @@ from idsnn_convert import __version__
 from idsnn_convert.runtime.allocator import can_keep_memory
 from idsnn_convert.runtime.fixed_point import supported
 from idsnn_convert.runtime.kernels import can_compile
+from idsnn_convert.runtime.native import compiler
+from idsnn_convert.runtime.winograd import available
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,13 @@ def machine() -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpus": [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)} for gpu in gpus],
-        "cxx_compiler": next(filter(None, map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))), None),
+        "cxx_compiler": compiler(),
         "compiled_kernels": {
             "cpu": can_compile(torch.device("cpu")),
             "cuda": bool(gpus) and can_compile(torch.device("cuda")),
         },
         "integer_convolutions": supported(),
+        "winograd_convolutions": compiler() is not None and available(),
         "keeps_memory": can_keep_memory(),
         "packages": {name: _version(name) for name in OPTIONAL},
         "warnings": _warnings(),

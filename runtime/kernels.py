@@ -17,8 +17,6 @@ the reset detached: ``dU[T-1] += K[T-1] dend``, ``dstart = decay dU[0]``. T step
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +30,7 @@ from torch import Tensor
 from idsnn_convert.runtime.batch_norm import everyones
 from idsnn_convert.runtime.distributed import ALONE, World
 from idsnn_convert.runtime.fixed_point import ONE
+from idsnn_convert.runtime.native import compiler
 from idsnn_convert.runtime.neurons import Neuron
 
 STEPS_PER_BYTE = 4
@@ -273,4 +272,4 @@ def can_compile(device: torch.device) -> bool:
     """Whether torch.compile has what it needs here: a C++ compiler for the CPU, Triton for CUDA."""
     if device.type == "cuda":
         return find_spec("triton") is not None
-    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))
+    return compiler() is not None

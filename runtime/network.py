@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from idsnn_convert.runtime.chunks import chunked, streamed
+from idsnn_convert.runtime.convolution import Convolution
 from idsnn_convert.runtime.encoders import ENCODERS, Encoder
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fixed_point import CODES, IntegerConv2d, check_available, convolutions, writes_codes
@@ -21,9 +22,10 @@ from idsnn_convert.runtime.graph import Attr, Graph, Node
 from idsnn_convert.runtime.modules import Dropout
 from idsnn_convert.runtime.neurons import SpikingNeuron
 from idsnn_convert.runtime.ops import OPS, check, tensor_shapes
-from idsnn_convert.runtime.packing import PackedConv2d, spiking
+from idsnn_convert.runtime.packing import spiking
 from idsnn_convert.runtime.readout import Readout
 from idsnn_convert.runtime.spike_map import SpikeMap
+from idsnn_convert.runtime.winograd import suits
 
 
 class Repeat(nn.Module):
@@ -38,19 +40,24 @@ class Repeat(nn.Module):
 
 
 def build(
-    graph: Graph, tensors: Mapping[str, Tensor], device: torch.device | str = "cpu", taps: Sequence[str] = ()
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
+    device: torch.device | str = "cpu",
+    taps: Sequence[str] = (),
+    compiled: bool = False,
 ) -> fx.GraphModule:
     """The module that computes ``graph`` with copies of ``tensors`` (named ``node.slot``): (B, C, H, W) -> (B, K).
 
     With ``taps``, names of nodes, it gives their values too: (logits, value, ...). Its state dict has exactly the
-    graph's tensor names. Neurons, if any, see one time step.
+    graph's tensor names. Neurons, if any, see one time step. With ``compiled`` 3x3 convolutions run by
+    :mod:`idsnn_convert.runtime.winograd`, equal up to rounding.
 
     Raises:
         UserError: if the graph breaks the rules of :func:`idsnn_convert.runtime.ops.check`.
     """
     check(graph)
     with torch.device("meta"):
-        module = _assemble(graph, frozenset(), {}, taps)
+        module = _assemble(graph, frozenset(), {}, taps, compiled)
     return _filled(module, tensors, device)
 
 
@@ -91,6 +98,7 @@ def _assemble(
     absorbed = {name for fusion in fused.values() for name in fusion.absorbed}
     integer = convolutions(graph) if weight_bits else frozenset()
     coded = writes_codes(graph, fused, taps) if weight_bits else frozenset()
+    convolved: set[str] = set()
 
     def timed(name: str) -> fx.Node:
         if name not in time_free:
@@ -132,20 +140,31 @@ def _assemble(
             direct = node.op == "neuron" or node.name in time_free
             args = [values[name] if direct else timed(name) for name in node.inputs]
             target = node.name
-            if node.name in packed:
-                target = f"{node.name}__packed"
-                _place(root, target, PackedConv2d(module))  # type: ignore[arg-type]
-            elif weight_bits and node.name in integer:
+            if weight_bits and node.name in integer:
                 target = f"{node.name}__integer"
                 _place(root, target, IntegerConv2d(module, weight_bits))  # type: ignore[arg-type]
+            elif convolution := _convolution(module, compiled, node.name in packed):
+                target = f"{node.name}__convolution"
+                _place(root, target, convolution)
+                convolved.add(node.name)
             values[node.name] = calls.call_module(target, tuple(args))
     calls.lint()
     body = fx.GraphModule(root, calls)
-    borrowed = fused.keys() | absorbed | packed | integer  # only called modules were taken over; these own tensors and settings
+    borrowed = (
+        fused.keys() | absorbed | convolved | integer
+    )  # only called modules were taken over; these own tensors and settings
     for node in graph:  # in its order: that of the parameters must be the same in every process
         if node.name in borrowed:
             body.add_submodule(node.name, root.get_submodule(node.name))
     return body
+
+
+def _convolution(module: nn.Module, compiled: bool, pack: bool) -> Convolution | None:
+    """What computes the layer ``module`` better than itself, if anything does."""
+    if not isinstance(module, nn.Conv2d):
+        return None
+    quick = compiled and suits(module)
+    return Convolution(module, quick=quick, pack=pack) if quick or pack else None
 
 
 def _place(root: nn.Module, name: str, module: nn.Module) -> None:
@@ -200,11 +219,12 @@ class SpikingNetwork(nn.Module):
             if None. With ``compiled``, kernels for so many steps are made, and others for a last chunk that is shorter.
 
     Batch norm, residual add and neuron run as one layer (:mod:`idsnn_convert.runtime.fusion`): in PyTorch's own operators,
-    or, with ``compiled``, as kernels made by torch.compile at the first call (seconds, once per machine);
-    :func:`idsnn_convert.runtime.kernels.can_compile` says whether they can be. Without ``fused`` every layer runs on
-    its own: the reference, to which the others are equal up to rounding. With ``pack_spikes`` convolutions keep the spikes
-    they were given as bits, see :mod:`idsnn_convert.runtime.packing`: less memory for some time. With ``weight_bits`` of 8 or
-    16 convolutions of spikes are computed in integers, without gradients, see :mod:`idsnn_convert.runtime.fixed_point`.
+    or, with ``compiled``, as kernels made by torch.compile at the first call (seconds, once per machine), and on the CPU 3x3
+    convolutions by :mod:`idsnn_convert.runtime.winograd`; :func:`idsnn_convert.runtime.kernels.can_compile` says whether they
+    can be. Without ``fused`` every layer runs on its own: the reference, to which the others are equal up to rounding. With
+    ``pack_spikes`` convolutions keep the spikes they were given as bits, see :mod:`idsnn_convert.runtime.packing`: less memory
+    for some time. With ``weight_bits`` of 8 or 16 convolutions of spikes are computed in integers, without gradients, see
+    :mod:`idsnn_convert.runtime.fixed_point`.
     """
 
     def __init__(
@@ -266,7 +286,9 @@ class SpikingNetwork(nn.Module):
         """The module that gives the value of the graph's node ``name``, to hook into; a node that is fused into the neuron
         behind it has none."""
         modules: dict[str, nn.Module] = dict(self.body.named_modules())
-        return next(modules[full] for kind in ("__fused", "__packed", "__integer", "") if (full := f"{name}{kind}") in modules)
+        return next(
+            modules[full] for kind in ("__fused", "__convolution", "__integer", "") if (full := f"{name}{kind}") in modules
+        )
 
     def forward(self, images: Tensor, maps: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Logits (T, B, K); with ``maps`` also the mean over time of what each of ``taps`` gives: (B, C, H, W), or one channel

@@ -1,4 +1,4 @@
-"""Convolutions that keep their input for the backward as one bit a value, where that input is spikes.
+"""Spikes as one bit a value, for convolutions to keep their input as until the backward.
 
 A convolution's weight gradient needs the input again. Spikes are 0 or 1, so 32 of them fit where one float32 lies; what
 is kept for the backward of a spiking network about halves. They are unpacked when the gradient is taken: slower.
@@ -8,50 +8,12 @@ Contract: exact, to the bit, for inputs of 0 and 1; :func:`spiking` says which t
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from idsnn_convert.runtime.graph import Graph
 
 BITS = 8
-
-
-class _PackedConv(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, settings: tuple[Any, ...]) -> Tensor:
-        half = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else weight.dtype
-        ctx.save_for_backward(packed(x), weight, bias)
-        ctx.settings, ctx.shape, ctx.half = settings, x.shape, half
-        return torch.convolution(x.to(half), weight.to(half), None if bias is None else bias.to(half), *settings)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        code, weight, bias = ctx.saved_tensors
-        x = unpacked(code, ctx.shape, ctx.half)
-        needs = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], bias is not None and ctx.needs_input_grad[2]]
-        sizes = None if bias is None else list(bias.shape)
-        dx, dweight, dbias = torch.ops.aten.convolution_backward(grad, x, weight.to(ctx.half), sizes, *ctx.settings, needs)
-        wide = (None if each is None else each.to(weight.dtype) for each in (dweight, dbias))
-        return dx, *wide, None
-
-
-class PackedConv2d(nn.Module):
-    """``conv`` on spikes (T*B, C, H, W), which it keeps as bits. Borrows the layer, which stays where the network has it."""
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self._borrowed = (conv,)
-
-    def forward(self, x: Tensor) -> Tensor:
-        (conv,) = self._borrowed
-        if not torch.is_grad_enabled():
-            plain: Tensor = conv(x)
-            return plain
-        settings = (conv.stride, conv.padding, conv.dilation, False, (0, 0), conv.groups)
-        found: Tensor = _PackedConv.apply(x, conv.weight, conv.bias, settings)  # type: ignore[no-untyped-call]
-        return found
 
 
 def spiking(graph: Graph) -> frozenset[str]:

@@ -26,6 +26,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from idsnn_convert.runtime import winograd
+from idsnn_convert.runtime.convolution import Convolution
 from idsnn_convert.runtime.distributed import ALONE, World
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.files import cannot_write
@@ -81,6 +83,7 @@ class TeacherCache:
             "graph": self.graph,
             "precision": own_precision(run.precision, run.teacher_precision),
             "channels_last": run.channels_last,
+            "winograd": device.type == "cpu" and _quick(teacher) and winograd.available(),
             "processor": _processor(device),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
@@ -94,6 +97,11 @@ def _processor(device: torch.device) -> list[str]:
         return [torch.cuda.get_device_name(device), torch.get_float32_matmul_precision()]
     features: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # which older torch has not
     return [torch.backends.cpu.get_cpu_capability(), *sorted(name for name, there in features.items() if there is True)]
+
+
+def _quick(teacher: nn.Module) -> bool:
+    """Whether it has convolutions that are computed otherwise than as layers where that is available."""
+    return any(isinstance(module, Convolution) and module.quick for module in teacher.modules())
 
 
 class RememberingTeacher(nn.Module):

@@ -132,6 +132,8 @@ def print_machine(facts: Mapping[str, Any]) -> None:
     compilers = [name.upper() for name, there in facts["compiled_kernels"].items() if there]
     told = f"compiled on {' and '.join(compilers)}" if compilers else "plain PyTorch; a C++ compiler would make them faster"
     paragraph(f"{told}; C++ compiler: {facts['cxx_compiler'] or 'none'}", "kernels   ")
+    told = "by Winograd's algorithm" if facts["winograd_convolutions"] else "directly; a C++ compiler would halve their time"
+    paragraph(f"3x3 convolutions on the CPU {told}", "float32   ")
     told = "yes, evaluate --weight-bits" if facts["integer_convolutions"] else "no, the processor has no AVX-512 VNNI"
     paragraph(f"of spikes: {told}", "integers  ")
     told = "kept for reuse by train and evaluate" if facts["keeps_memory"] else "as the C library's allocator sees fit"

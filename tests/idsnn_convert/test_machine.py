@@ -23,6 +23,7 @@ def test_the_facts_are_plain_json_and_those_of_torch() -> None:
     assert facts["compiled_kernels"]["cpu"] == (facts["cxx_compiler"] is not None)
     assert facts["keeps_memory"] == can_keep_memory()
     assert facts["integer_convolutions"] == supported()
+    assert facts["winograd_convolutions"] == facts["compiled_kernels"]["cpu"]
     assert facts["cpus"] >= 1
 
 

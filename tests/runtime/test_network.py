@@ -7,13 +7,14 @@ import torch
 from torch.nn import functional as F
 
 from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
+from idsnn_convert.runtime.convolution import Convolution
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.network import SpikingNetwork, build, computed, time_free_nodes
 from idsnn_convert.runtime.neurons import Neuron, unrolled
-from tests.graphs import random_tensors, spiking
+from tests.graphs import random_tensors, residual, spiking
 
 needs_compiler = pytest.mark.skipif(not can_compile(torch.device("cpu")), reason="no C++ compiler here")
 
@@ -69,6 +70,37 @@ def test_fused_equals_layer_by_layer_in_training_and_evaluation(tiny_spiking_gra
             logits.square().mean().backward()
             results.append((logits.detach(), {name: p.grad for name, p in network.named_parameters()}, network.tensors()))
         torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+
+
+@needs_compiler
+def test_compiled_networks_convolve_quickly_and_spike_the_same() -> None:
+    graph = residual(("neuron", Neuron().attrs()), (3, 16, 16), widths=(32, 64))
+    tensors, images = random_tensors(graph), torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    quick, plain = (SpikingNetwork(graph, tensors, 4, compiled=compiled).eval() for compiled in (True, False))
+    found = {name for name, module in quick.body.named_modules() if isinstance(module, Convolution) and module.quick}
+    assert found == {
+        f"layer{place}__convolution" for place in ("1.0.conv1", "1.0.conv2", "2.0.conv2")
+    }  # neither stem nor stride
+    spikes = []
+    for network in (quick, plain):
+        seen: list[torch.Tensor] = []
+        for node in graph.of("neuron"):
+            network.layer(node.name).register_forward_hook(lambda module, given, out, seen=seen: seen.append(out))
+        network(images).sum().backward()
+        spikes.append(torch.cat([each.flatten() for each in seen]))
+    assert 0.02 < spikes[0].mean() < 0.9
+    assert (spikes[0] != spikes[1]).sum() <= spikes[0].numel() * 1e-5
+
+
+@needs_compiler
+def test_a_teacher_convolves_quickly_too_where_asked() -> None:
+    graph = residual(("activation", {"kind": "relu"}), (3, 16, 16), widths=(32, 64))
+    tensors, images = random_tensors(graph), torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    plain, quick = (build(graph, tensors, compiled=compiled).eval() for compiled in (False, True))
+    assert not any(isinstance(module, Convolution) for module in plain.modules())
+    assert sum(isinstance(module, Convolution) for module in quick.modules()) == 3
+    assert quick.state_dict().keys() == plain.state_dict().keys()
+    torch.testing.assert_close(quick(images), plain(images), rtol=1e-4, atol=1e-5)
 
 
 def test_nodes_that_are_alike_compute_with_their_own_tensors() -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from idsnn_convert.runtime import teacher_cache
+from idsnn_convert.runtime import teacher_cache, winograd
+from idsnn_convert.runtime.convolution import Convolution
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.recipe import Run
 from idsnn_convert.runtime.sealed_file import read_sealed, write_sealed
@@ -122,6 +123,24 @@ def test_what_the_answer_depends_on_besides(
     made.begin_epoch()
     made(IMAGES[0])
     assert teacher.asked == 1
+
+
+def test_who_convolves_is_part_of_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teacher_cache, "_quick", lambda teacher: True)
+    for there, asked in ((True, 3), (True, 0), (False, 3), (False, 0)):
+        monkeypatch.setattr(winograd, "available", lambda there=there: there)
+        teacher = Teacher()
+        made = opened(tmp_path, teacher)
+        for batch in IMAGES:
+            made(batch)
+        made.publish()
+        assert teacher.asked == asked
+
+
+def test_only_convolutions_that_are_computed_otherwise_count() -> None:
+    conv = nn.Conv2d(32, 32, 3, padding=1)
+    assert teacher_cache._quick(nn.Sequential(Convolution(conv, quick=True)))
+    assert not teacher_cache._quick(nn.Sequential(conv, Convolution(conv, pack=True)))
 
 
 @pytest.mark.parametrize("what", ["threads", "torch", "processor"])

@@ -27,6 +27,7 @@ MACHINE: dict[str, Any] = {
     "cxx_compiler": None,
     "compiled_kernels": {"cpu": False, "cuda": False},
     "integer_convolutions": False,
+    "winograd_convolutions": False,
     "keeps_memory": False,
     "packages": {"timm": "1.0"},
     "warnings": ["PyTorch uses 4 threads on 2 processors: set OMP_NUM_THREADS=2"],
@@ -107,6 +108,7 @@ def test_a_machine_with_little(capsys: pytest.CaptureFixture[str]) -> None:
         "GPUs none that PyTorch can use",
         "plain PyTorch; a C++ compiler would make them faster; C++ compiler: none",
         "warning PyTorch uses 4 threads on 2 processors",
+        "float32 3x3 convolutions on the CPU directly; a C++ compiler would halve their time",
         "integers of spikes: no, the processor has no AVX-512 VNNI",
         "timm - whole models of timm, timm:MODEL@FILE zoo",
         "pip install 'idsnn-convert[EXTRA]'",
@@ -119,10 +121,11 @@ def test_a_machine_with_much(capsys: pytest.CaptureFixture[str]) -> None:
     kernels = {"cpu": True, "cuda": True}
     packages = dict.fromkeys(OPTIONAL, "1.2.3")
     facts = {"gpus": gpus, "compiled_kernels": kernels, "cxx_compiler": "g++", "keeps_memory": True, "packages": packages}
-    print_machine({**MACHINE, **facts, "integer_convolutions": True})
+    print_machine({**MACHINE, **facts, "integer_convolutions": True, "winograd_convolutions": True})
     out = unwrapped(capsys.readouterr().out)
     assert "GPUs H200 (139.8 GiB)" in out
     assert "freed memory is kept for reuse" in out
     assert "compiled on CPU and CUDA; C++ compiler: g++" in out
+    assert "float32 3x3 convolutions on the CPU by Winograd's algorithm" in out
     assert "integers of spikes: yes, evaluate --weight-bits" in out
     assert "timm 1.2.3" in out
