@@ -6,9 +6,9 @@
 //   y  = A' [sum_in  (G w G') (B' x B)] A      forward; the gradient of the input likewise, with w turned around
 //   dw = G' [sum_tiles (B' x B) (A dy A')] G   the gradient of the weight
 //
-// Maps are (count, height, width, channels), contiguous; channels are multiples of BLOCK. Tiles are taken CHUNK at a time, so
-// that what lies between the transforms stays in the cache: by each thread alone where there are many, since waiting for each
-// other costs more than it wins, else by all together. All sums are in a fixed order for a given number of threads.
+// Maps are (count, height, width, channels), contiguous; channels are multiples of BLOCK. Tiles are taken some at a time, so
+// that what lies between the transforms stays in the cache: by each thread alone where channels are few, so that none waits for
+// another, else by all together. All sums are in a fixed order for a given number of threads.
 // Vectors are the compiler's own (GCC, Clang), so this is one source for every processor.
 
 #include <algorithm>
@@ -30,8 +30,8 @@ constexpr int64_t WIDTH = 4, ROWS = 4, GRADIENT_ROWS = 4;
 #endif
 
 constexpr int64_t TAPS = 36, BLOCK = 16, PANEL = 2 * WIDTH;
-constexpr int64_t CHUNK = 112;  // tiles; a multiple of all ROWS but 6
-constexpr int64_t MANY = 8;     // chunks a thread: then each takes its own
+constexpr int64_t FEW_CHANNELS = 256;  // in and out together: up to here each thread takes SMALL chunks of its own
+constexpr int64_t SMALL = 42, CHUNK = 70, ONE = 140;  // tiles at most; ONE if that is all there are
 constexpr int64_t DEPTH = 128;  // products summed one by one before their sum is added to the others': fewer roundings
 constexpr int64_t PAGE = 1024;  // floats; what is a multiple of it apart falls into the same lines of the cache
 
@@ -188,16 +188,25 @@ inline void product(Matrix a, Matrix b, float* c, int64_t line, int64_t depth, b
         }
 }
 
-// The same of any number of rows, R at a time as long as there are so many.
+// The same of `rows` rows, 1 to R.
+template <int64_t R, int64_t N, bool TURNED>
+inline void product_of(int64_t rows, Matrix a, Matrix b, float* c, int64_t line, int64_t depth, bool add) {
+    if constexpr (R > 1)
+        if (rows < R) return product_of<R - 1, N, TURNED>(rows, a, b, c, line, depth, add);
+    product<R, N, TURNED>(a, b, c, line, depth, add);
+}
+
+// The same of any number of rows and a depth of any size: as few and as equal parts as fit.
 template <int64_t R, int64_t N, bool TURNED>
 void products(int64_t rows, Matrix a, Matrix b, float* c, int64_t line, int64_t depth, bool add) {
-    for (; rows >= R; rows -= R, a.at += R * (TURNED ? 1 : a.line), c += R * line)
+    for (int64_t parts = (rows + R - 1) / R; parts > 0; --parts) {
+        const int64_t some = (rows + parts - 1) / parts;
         for (int64_t k = 0; k < depth; k += DEPTH) {
-            const Matrix some{a.at + k * (TURNED ? a.line : 1), a.line}, theirs{b.at + k * b.line, b.line};
-            product<R, N, TURNED>(some, theirs, c, line, std::min(DEPTH, depth - k), add || k);
+            const Matrix left{a.at + k * (TURNED ? a.line : 1), a.line}, right{b.at + k * b.line, b.line};
+            product_of<R, N, TURNED>(some, left, right, c, line, std::min(DEPTH, depth - k), add || k);
         }
-    if constexpr (R > 1)
-        if (rows) products<(R > 8 ? 8 : R / 2), N, TURNED>(rows, a, b, c, line, depth, add);
+        rows -= some, a.at += some * (TURNED ? 1 : a.line), c += some * line;
+    }
 }
 
 int64_t apart(int64_t floats) { return floats + ((48 - floats % PAGE) + PAGE) % PAGE; }  // at least so many, 48 into a page
@@ -216,24 +225,30 @@ struct Team {  // threads that share a piece of work, and the number of one of t
     }
 };
 
-struct Plan {  // how many chunks there are, and how many teams take them
-    int64_t chunks, teams;
+struct Plan {  // how many teams there are, how many chunks they take in turns, and the tiles of the largest
+    int64_t tiles, teams, chunks, size;
 
-    Plan(int64_t tiles, int64_t threads)
-        : chunks((tiles + CHUNK - 1) / CHUNK), teams(chunks >= MANY * threads ? threads : 1) {}
+    Plan(int64_t tiles, int64_t channels, int64_t threads) : tiles(tiles) {
+        teams = channels <= FEW_CHANNELS && tiles >= threads * SMALL / 2 ? threads : 1;
+        const int64_t most = teams * (teams > 1 ? SMALL : tiles <= ONE ? ONE : CHUNK);
+        chunks = (tiles + most - 1) / most * teams;
+        size = (tiles + chunks - 1) / chunks;
+    }
 
     Team team(Team all) const { return teams > 1 ? Team{0, 1} : all; }
-    int64_t number(Team all) const { return teams > 1 ? all.rank : 0; }  // of the thread's team
+    int64_t number(Team all) const { return teams > 1 ? all.rank : 0; }   // of the thread's team, which is its first chunk's
+    int64_t step(Team all) const { return teams > 1 ? all.size : 1; }     // to a team's next chunk
+    int64_t first(int64_t chunk) const { return tiles * chunk / chunks; }  // tile
 };
 
-// Where taps lie: u, in x out of each; v and m, CHUNK tiles x channels, of each team.
+// Where taps lie: u, in x out of each; v and m, the tiles of a chunk x channels, of each team.
 struct Room {
     int64_t u_tap, v_line, v_tap, m_line, m_tap;
     float *u, *v, *m;
 
-    Room(int64_t in, int64_t out, float* at)
-        : u_tap(apart(in * out)), v_line(in + BLOCK), v_tap(apart(CHUNK * v_line)), m_line(out + BLOCK),
-          m_tap(apart(CHUNK * m_line)), u(at), v(u + TAPS * u_tap), m(v + TAPS * v_tap) {}
+    Room(int64_t in, int64_t out, int64_t tiles, float* at)
+        : u_tap(apart(in * out)), v_line(in + BLOCK), v_tap(apart(tiles * v_line)), m_line(out + BLOCK),
+          m_tap(apart(tiles * m_line)), u(at), v(u + TAPS * u_tap), m(v + TAPS * v_tap) {}
 
     int64_t floats() const { return TAPS * (u_tap + v_tap + m_tap); }
 };
@@ -299,7 +314,8 @@ extern "C" {
 
 // Floats that the functions below need in `at`.
 int64_t idsnn_winograd_room(int64_t tiles, int64_t in, int64_t out, int64_t threads) {
-    return Plan(tiles, threads).teams * Room(in, out, nullptr).floats();
+    const Plan plan(tiles, in + out, threads);
+    return plan.teams * Room(in, out, plan.size, nullptr).floats();
 }
 
 // x (count, height, width, in) -> y (count, height, width, out). `steps` are the strides of w (out, in, 3, 3). If `turned`, w
@@ -308,17 +324,17 @@ void idsnn_winograd_convolve(const float* x, const float* w, const int64_t* step
                              int64_t count, int64_t height, int64_t width, int64_t in, int64_t out, int64_t turned,
                              int64_t threads) {
     const Map from{count, height, width, in}, to{count, height, width, out};
-    const Plan plan(from.tiles(), threads);
+    const Plan plan(from.tiles(), in + out, threads);
     const int64_t panels = (out + PANEL - 1) / PANEL;
 #pragma omp parallel num_threads(threads)
     {
         const Team all{omp_get_thread_num(), omp_get_num_threads()}, team = plan.team(all);
-        Room room(in, out, at);
+        Room room(in, out, plan.size, at);
         transform_weights(all, w, {steps[0], steps[1], steps[2], steps[3]}, in, out, turned, room);
         const float* u = room.u;
-        room = Room(in, out, at + plan.number(all) * room.floats());
-        for (int64_t chunk = plan.number(all); chunk < plan.chunks; chunk += all.size / team.size) {
-            const int64_t first = chunk * CHUNK, here = std::min(CHUNK, from.tiles() - first);
+        room = Room(in, out, plan.size, at + plan.number(all) * room.floats());
+        for (int64_t chunk = plan.number(all); chunk < plan.chunks; chunk += plan.step(all)) {
+            const int64_t first = plan.first(chunk), here = plan.first(chunk + 1) - first;
             team.each(here, [&](int64_t tile) {
                 input_tile(from, x, first + tile, room.v + tile * room.v_line, room.v_tap);
             });
@@ -343,15 +359,16 @@ void idsnn_winograd_convolve(const float* x, const float* w, const int64_t* step
 void idsnn_winograd_weight_gradient(const float* x, const float* dy, float* dw, const int64_t* steps, float* at, int64_t count,
                                     int64_t height, int64_t width, int64_t in, int64_t out, int64_t threads) {
     const Map from{count, height, width, in}, to{count, height, width, out};
-    const Plan plan(from.tiles(), threads);
+    const Plan plan(from.tiles(), in + out, threads);
     constexpr int64_t SLAB = 64;  // rows of u that one task takes
     const int64_t slabs = (in + SLAB - 1) / SLAB;
 #pragma omp parallel num_threads(threads)
     {
         const Team all{omp_get_thread_num(), omp_get_num_threads()}, team = plan.team(all);
-        const Room everyones(in, out, at), room(in, out, at + plan.number(all) * everyones.floats());
-        for (int64_t chunk = plan.number(all); chunk < plan.chunks; chunk += all.size / team.size) {
-            const int64_t first = chunk * CHUNK, here = std::min(CHUNK, from.tiles() - first);
+        const Room everyones(in, out, plan.size, at);
+        const Room room(in, out, plan.size, at + plan.number(all) * everyones.floats());
+        for (int64_t chunk = plan.number(all); chunk < plan.chunks; chunk += plan.step(all)) {
+            const int64_t first = plan.first(chunk), here = plan.first(chunk + 1) - first;
             team.each(here, [&](int64_t tile) {
                 input_tile(from, x, first + tile, room.v + tile * room.v_line, room.v_tap);
                 gradient_tile(to, dy, first + tile, room.m + tile * room.m_line, room.m_tap);
@@ -361,7 +378,7 @@ void idsnn_winograd_weight_gradient(const float* x, const float* dy, float* dw, 
                 const Matrix a{room.v + tap * room.v_tap + row, room.v_line};
                 const float* b = room.m + tap * room.m_tap;
                 float* c = room.u + tap * room.u_tap + row * out;
-                const bool add = chunk >= all.size / team.size;
+                const bool add = chunk >= plan.step(all);
                 int64_t column = 0;
                 for (; column + PANEL <= out; column += PANEL)
                     products<GRADIENT_ROWS, 2, true>(rows, a, {b + column, room.m_line}, c + column, out, here, add);
@@ -370,7 +387,7 @@ void idsnn_winograd_weight_gradient(const float* x, const float* dy, float* dw, 
             });
         }
 #pragma omp barrier
-        if (team.size < all.size)
+        if (plan.teams > 1)
             all.each(TAPS * in, [&](int64_t line) {
                 float* to = everyones.u + line / in * room.u_tap + line % in * out;
                 for (int64_t other = 1; other < all.size; ++other)
