@@ -21,9 +21,11 @@ from torch.nn import functional as F
 
 from idsnn_convert.passes.spike import spike
 from idsnn_convert.passes.targets import build_target
+from idsnn_convert.runtime.convolution import Convolution
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.network import time_free_nodes
 from idsnn_convert.runtime.neurons import Neuron
+from idsnn_convert.runtime.winograd import suits
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CLASSES = 10
@@ -41,29 +43,43 @@ def spiking_graph(arch: str, size: int = 32, width: float = 1.0) -> Graph:
 class Floor(nn.Module):
     """Every convolution and linear layer on its own, on inputs and output gradients laid out before: what cannot be saved.
 
-    Layers whose input has no time axis under direct encoding run once an image. The image needs no gradient.
+    Layers whose input has no time axis under direct encoding run once an image. The image needs no gradient. By the library's
+    own convolutions, or, if ``quick``, by Winograd's algorithm where a network of ours would.
     """
 
-    def __init__(self, graph: Graph, time_steps: int, batch: int) -> None:
+    def __init__(self, graph: Graph, time_steps: int, batch: int, quick: bool = False) -> None:
         super().__init__()
         once = time_free_nodes(graph, "direct")
         self.layers = nn.ModuleList()
+        self.calls: list[nn.Module] = []
         self.inputs: list[Tensor] = []
         self.gradients: list[Tensor] = []
         for node in (*graph.of("conv2d"), *graph.of("linear")):
             source, frames = graph[node.inputs[0]], batch * (1 if node.name in once else time_steps)
-            self.layers.append(layer_of(node.op, node.attrs))
+            layer = layer_of(node.op, node.attrs)
+            self.layers.append(layer)
+            self.calls.append(
+                Convolution(layer, quick=True) if quick and isinstance(layer, nn.Conv2d) and suits(layer) else layer
+            )
             self.inputs.append(_laid(torch.rand(frames, *source.shape)).requires_grad_(source.op != "input"))
             self.gradients.append(_laid(torch.rand(frames, *node.shape) - 0.5))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        return [layer(x) for layer, x in zip(self.layers, self.inputs, strict=True)]
+        return [layer(x) for layer, x in zip(self.calls, self.inputs, strict=True)]
 
     def backward(self, outs: list[Tensor]) -> None:
         for x in self.inputs:
             x.grad = None
         gradients = [gradient.to(out.dtype) for gradient, out in zip(self.gradients, outs, strict=True)]
         torch.autograd.backward(outs, gradients)
+
+
+def directly(network: nn.Module) -> nn.Module:
+    """``network`` with the library's own convolutions alone."""
+    for module in network.modules():
+        if isinstance(module, Convolution):
+            module.quick = False
+    return network
 
 
 def layer_of(op: str, attrs: Mapping[str, Any]) -> nn.Module:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from common import Floor, facts, images_and_labels, interleaved, show, spiking_graph, summary, write
+from common import Floor, directly, facts, images_and_labels, interleaved, show, spiking_graph, summary, write
 from peers import PEERS
 from torch import Tensor, nn
 from train_step import laid
@@ -83,6 +83,7 @@ def forwards(graph: Graph, steps: int, images: Tensor, threads: int) -> dict[str
         "plain": of(SpikingNetwork(graph, tensors, steps)),
         "compiled": of(SpikingNetwork(graph, tensors, steps, compiled=True)),
         "compiled, folded": of(SpikingNetwork(*folded, steps, compiled=True)),
+        "compiled, folded, convolutions direct": of(directly(SpikingNetwork(*folded, steps, compiled=True))),
         "compiled, 16-bit weights": integers(folded, steps, of, 16),
         "compiled, 8-bit weights": integers(folded, steps, of, 8),
         "compiled, bfloat16": of(SpikingNetwork(graph, tensors, steps, compiled=True), bf16=True),

@@ -22,10 +22,10 @@ from train_step import makers
 
 from idsnn_convert.runtime.allocator import keep_memory
 
-VERSIONS = ("compiled", "plain", "layer by layer", "SpikingJelly")
+VERSIONS = ("compiled", "compiled, convolutions direct", "plain", "layer by layer", "SpikingJelly")
 
 PARTS = {
-    "convolution": ("conv", "mkldnn", "onednn"),
+    "convolution": ("conv", "_Convolution", "mkldnn", "onednn"),
     "norm and neuron": ("batch_norm", "_NormNeuron", "_Neuron", "_MultiStep", "CompiledFxGraph", "TorchDynamo"),
     "optimizer": ("Optimizer",),
 }

@@ -24,7 +24,7 @@ GROWN = {
     "width": (0.5, 2.0, 4.0),
     "size": (16, 48),
 }
-VERSIONS = ("convolutions alone", "compiled", "plain", "SpikingJelly")
+VERSIONS = ("convolutions alone", "compiled", "compiled, convolutions direct", "plain", "SpikingJelly")
 
 
 def main() -> None:

@@ -5,7 +5,8 @@
 
 Forward, cross-entropy, backward and SGD step on the same random images, in one process with one allocator; all versions
 take turns in every round, and ratios are taken within a round: median, lowest, highest. bfloat16 is under autocast.
-``--teacher`` adds the forward of a frozen ResNet-34 (folded, channels-last), alone. Peers that are not installed
+``--teacher`` adds the forward of a frozen ResNet-34 (folded, channels-last), alone. "Convolutions alone" are the library's own;
+where ours runs by Winograd's algorithm, "convolutions direct" does not. Peers that are not installed
 (pip install spikingjelly snntorch) are left out. Writes benchmarks/results/train_step_ARCH_tT_bB_threadsN_CLOCK.json,
 with a profile of ours beside: the share of convolutions, fused layers and the rest.
 """
@@ -21,6 +22,7 @@ from common import (
     CLASSES,
     Floor,
     Step,
+    directly,
     facts,
     images_and_labels,
     interleaved,
@@ -41,7 +43,16 @@ from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.network import SpikingNetwork, build
 
-CONVOLUTIONS = ("convolution", "mkldnn_convolution", "convolution_backward", "addmm", "mm", "linear")
+CONVOLUTIONS = (
+    "convolution",
+    "mkldnn_convolution",
+    "convolution_backward",
+    "addmm",
+    "mm",
+    "linear",
+    "_Convolution",
+    "_ConvolutionBackward",
+)
 
 
 def makers(graph: Graph, steps: int, batch: int) -> dict[str, Callable[[], nn.Module]]:
@@ -53,7 +64,9 @@ def makers(graph: Graph, steps: int, batch: int) -> dict[str, Callable[[], nn.Mo
 
     return {
         "convolutions alone": lambda: laid(Floor(graph, steps, batch)),
+        "Winograd convolutions alone": lambda: laid(Floor(graph, steps, batch, quick=True)),
         "compiled": ours(compiled=True),
+        "compiled, convolutions direct": lambda: directly(ours(compiled=True)()),
         "plain": ours(),
         "layer by layer": ours(fused=False),
         "compiled, spikes packed": ours(compiled=True, pack_spikes=True),
@@ -85,7 +98,10 @@ def main() -> None:
     if args.teacher:
         steps |= teachers(args.batch)
     seconds = interleaved(steps, args.rounds, args.clock)
-    rows = summary(seconds, ("convolutions alone", "convolutions alone, bfloat16", "SpikingJelly", "compiled"))
+    rows = summary(
+        seconds,
+        ("convolutions alone", "Winograd convolutions alone", "convolutions alone, bfloat16", "SpikingJelly", "compiled"),
+    )
     shares = {name: profiled(steps[name]) for name in ("compiled", "plain", "compiled, bfloat16") if name in steps}
     name = f"train_step_{args.arch}_t{args.time_steps}_b{args.batch}_threads{args.threads}_{args.clock}"
     write(name, facts(**vars(args)) | {"step": rows, "profile_percent": shares})
@@ -113,17 +129,18 @@ def versions(graph: Graph, args: argparse.Namespace, bf16: bool) -> dict[str, St
 def teachers(batch: int) -> dict[str, Step]:
     """The forward of a ResNet-34 teacher, its batch norms folded, in both precisions."""
     graph = build_target("resnet34", input_shape=(3, 32, 32), classes=CLASSES).graph
-    network = laid(build(*fold(graph, fresh_tensors(graph, 1)))).eval()
+    quick = laid(build(*fold(graph, fresh_tensors(graph, 1)), compiled=True)).eval()
+    direct = laid(build(*fold(graph, fresh_tensors(graph, 1)))).eval()
     images, _ = images_and_labels(batch)
 
-    def step(bf16: bool) -> Step:
+    def step(network: nn.Module, bf16: bool = False) -> Step:
         def forward() -> None:
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 network(images)
 
         return forward
 
-    return {"teacher": step(False), "teacher, bfloat16": step(True)}
+    return {"teacher": step(quick), "teacher, convolutions direct": step(direct), "teacher, bfloat16": step(direct, bf16=True)}
 
 
 def profiled(step: Step) -> dict[str, float]:

@@ -33,6 +33,7 @@ from idsnn_convert.runtime.graph import to_json
 from idsnn_convert.runtime.initialise import prepared
 from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.measures import THRESHOLDS
+from idsnn_convert.runtime.native import compiler
 from idsnn_convert.runtime.network import SpikingNetwork, build
 from idsnn_convert.runtime.neurons import parameter_shapes
 from idsnn_convert.runtime.normalisation import Normalisation, from_json
@@ -42,6 +43,9 @@ from idsnn_convert.runtime.trainer import TrainResult, Watcher, train
 
 WORTH_COMPILING = 20_000
 """Images that must pass for compiled kernels to win back the seconds their compilation takes."""
+
+WORTH_CONVOLVING = 1_000
+"""Images that must pass for quick convolutions, which take a second to compile if this machine has not done so yet."""
 
 LONG = 32
 """Of more time steps only a few are run at a time, so that memory does not grow with them."""
@@ -111,7 +115,8 @@ def evaluate_file(
         if steps > LONG:  # no more than those, for kernels take the longer to make the more steps they have
             network.time_chunk = min(steps_at_once(network.graph, BATCH), LONG)
     else:
-        network = build(opened.graph, opened.tensors)
+        quick = compiled is not False and len(split) >= WORTH_CONVOLVING and convolves_quickly(where, told)
+        network = build(opened.graph, opened.tensors, compiled=quick)
     network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     given = (network, split, chosen.normalisation)
     more: dict[str, Any] = {"graph": opened.graph, "progress": progress}
@@ -325,6 +330,14 @@ def _compile(asked: bool | None, images: int, device: torch.device, told: Callab
     if asked is None and possible:
         asked = images >= WORTH_COMPILING
     told("kernels: batch norm, residual and neuron fused and compiled" if asked else "kernels: plain PyTorch")
-    if asked and device.type == "cpu" and winograd.available():
-        told("convolutions: where they are 3x3 in float32, by Winograd's algorithm")
+    if asked:
+        convolves_quickly(device, told)
     return bool(asked)
+
+
+def convolves_quickly(device: torch.device, told: Callable[[str], None]) -> bool:
+    """Whether convolutions there run by :mod:`idsnn_convert.runtime.winograd` where they can, which is told."""
+    quick = device.type == "cpu" and compiler() is not None and winograd.available()
+    if quick:
+        told("convolutions: where they are 3x3 in float32, by Winograd's algorithm")
+    return quick

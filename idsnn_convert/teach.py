@@ -7,7 +7,7 @@ from pathlib import Path
 
 from idsnn_convert import __version__
 from idsnn_convert.devices import device_named
-from idsnn_convert.learn import Training, made_by
+from idsnn_convert.learn import Training, convolves_quickly, made_by
 from idsnn_convert.normalised import asked_normalisation, usual_normalisation
 from idsnn_convert.passes.targets import plain_target
 from idsnn_convert.runtime.ann_file import AnnFile, save_ann
@@ -69,7 +69,7 @@ def teach(
     where = own_device(device_named(device))
     with joined(where) as world:
         result = train(
-            build(target.graph, tensors),
+            build(target.graph, tensors, compiled=convolves_quickly(where, told)),
             dataset,
             settings,
             Path(out),

@@ -22,6 +22,8 @@ from idsnn_convert.runtime.backends import CUDA_KERNELS, MAKERS
 
 IMAGES = 50_000
 WARM_UPS = 5
+ON_CPUS = ("layer by layer", "Winograd convolutions alone", "compiled, convolutions direct")
+"""Versions that say nothing about a GPU."""
 
 
 def main() -> None:
@@ -56,7 +58,7 @@ def versions(args: argparse.Namespace, bf16: bool) -> list[tuple[str, Step]]:
     images, labels = (each.cuda() for each in images_and_labels(args.batch))
     found = []
     for name, make in makers(spiking_graph(args.arch), args.time_steps, args.batch).items():
-        if name == "layer by layer" or (bf16 and name not in HALVES):
+        if name in ON_CPUS or (bf16 and name not in HALVES):
             continue
         try:
             network = make().cuda()

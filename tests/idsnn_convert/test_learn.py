@@ -21,6 +21,7 @@ from idsnn_convert.runtime.data import open_dataset
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fingerprint import NormalisationChoice
 from idsnn_convert.runtime.kernels import can_compile
+from idsnn_convert.runtime.native import compiler
 from idsnn_convert.runtime.network import build
 from idsnn_convert.runtime.normalisation import KNOWN
 from idsnn_convert.runtime.readout import Readout
@@ -79,6 +80,22 @@ def test_compiled_and_plain_evaluation_agree(tmp_path: Path) -> None:
         "kernels: plain PyTorch",
         "kernels: batch norm, residual and neuron fused and compiled",
     ]
+
+
+def test_a_teacher_is_evaluated_by_quick_convolutions_where_they_pay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if compiler() is None:
+        pytest.skip("no C++ compiler here")
+    spec, path = files.data(tmp_path / "data"), files.teacher(tmp_path / "net.pth")
+    losses, told = [], []
+    for worth, compiled in ((1, None), (1, False), (1_000_000, None)):
+        monkeypatch.setattr(learn, "WORTH_CONVOLVING", worth)
+        said: list[str] = []
+        found, _ = evaluate_file(path, spec, normalisation="half", compiled=compiled, told=said.append)
+        losses.append(found.loss)
+        told.append([line for line in said if line.startswith("convolutions")])
+    quick = "convolutions: where they are 3x3 in float32, by Winograd's algorithm"
+    assert told == [[quick], [], []]
+    assert losses[1] == losses[2] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_without_a_compiler_compiled_kernels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,12 @@ import torch
 from idsnn_convert.api import convert
 from idsnn_convert.learn import evaluate_file, train_file
 from idsnn_convert.passes.convert import Settings
+from idsnn_convert.runtime import winograd
 from idsnn_convert.runtime.ann_file import read_ann
 from idsnn_convert.runtime.checkpoint import read
+from idsnn_convert.runtime.convolution import Convolution
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.native import compiler
 from idsnn_convert.runtime.normalisation import KNOWN
 from idsnn_convert.runtime.stop import Interrupted
 from idsnn_convert.runtime.trainer import Watcher
@@ -43,6 +46,25 @@ def test_from_nothing_to_a_trained_student(fashion: str, tmp_path: Path) -> None
     assert evaluation.images == 24
     assert chosen.normalisation == KNOWN["half"]
     assert said[0] == "half normalisation: as the file says"  # nothing is found out that the file tells
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_it_learns_by_quick_convolutions(fashion: str, tmp_path: Path, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if compiler() is None:
+        pytest.skip("no C++ compiler here")
+    called: list[Convolution] = []
+    once = Convolution.forward
+
+    def forward(layer: Convolution, x: torch.Tensor) -> torch.Tensor:
+        called.append(layer)
+        return once(layer, x)
+
+    monkeypatch.setattr(winograd, "available", lambda: there)
+    monkeypatch.setattr(Convolution, "forward", forward)
+    said: list[str] = []
+    taught(fashion, tmp_path / "run", "run.epochs=1", width=0.5, told=said.append)
+    assert any(line.startswith("convolutions: where they are 3x3") for line in said) == there
+    assert bool(called) == there
 
 
 def test_a_chain_of_layers_is_taught_and_converts_to_itself_and_to_another(fashion: str, tmp_path: Path) -> None:
