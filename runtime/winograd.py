@@ -32,11 +32,9 @@ MAKERS = ("winograd", "direct")
 SOURCE = Path(__file__).with_name("winograd.cpp")
 BLOCK, TILE, TAPS = 16, 4, 36
 
-FEWEST_CHANNELS = 32
-"""With fewer the transforms cost what the products save."""
-
-FEWEST_TILES = 32
-"""Fewer do not make up for the transform of the weights."""
+FEWEST_TILES = 8
+CHANNELS_OF_A_TILE = 32
+"""A tile makes up for the transform of the weights of so many channels, input and output together."""
 
 SAVES = 2
 """How many times fewer products there must be: part of a tile may lie outside the map, where a direct convolution has none."""
@@ -46,15 +44,14 @@ def suits(conv: nn.Conv2d) -> bool:
     """Whether the algorithm has such a layer at all."""
     window = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
     channels = (conv.in_channels, conv.out_channels)
-    return window == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros") and all(
-        count >= FEWEST_CHANNELS and count % BLOCK == 0 for count in channels
-    )
+    return window == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros") and not any(count % BLOCK for count in channels)
 
 
-def pays(count: int, height: int, width: int) -> bool:
-    """Whether so many maps of that size are faster this way, whatever their channels."""
+def pays(count: int, height: int, width: int, channels: int) -> bool:
+    """Whether so many maps of that size, with so many channels before and after together, are faster this way."""
     own = tiles(height, width)
-    return count * own >= FEWEST_TILES and (3 * height - 2) * (3 * width - 2) >= SAVES * TAPS * own
+    enough = count * own >= max(FEWEST_TILES, channels / CHANNELS_OF_A_TILE)
+    return enough and (3 * height - 2) * (3 * width - 2) >= SAVES * TAPS * own
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:
@@ -65,7 +62,8 @@ def takes(x: Tensor, weight: Tensor) -> bool:
     """
     if not (x.device.type == weight.device.type == "cpu" and x.dtype == weight.dtype == torch.float32):
         return False
-    if torch.is_autocast_enabled("cpu") or not pays(len(x), *x.shape[2:]):
+    count, _, height, width = x.shape
+    if torch.is_autocast_enabled("cpu") or not pays(count, height, width, sum(weight.shape[:2])):
         return False
     return available()
 

@@ -119,7 +119,7 @@ def test_no_bias_is_a_bias_of_zero() -> None:
     "changed",
     [
         {"kernel_size": 1, "padding": 0}, {"stride": 2}, {"padding": 0}, {"padding": 2, "dilation": 2}, {"groups": 2},
-        {"padding_mode": "circular"}, {"in_channels": 16}, {"out_channels": 40}, {"in_channels": 3},
+        {"padding_mode": "circular"}, {"in_channels": 8}, {"out_channels": 40}, {"in_channels": 3},
     ],
 )  # fmt: skip
 def test_only_layers_that_it_has_suit(changed: dict[str, Any]) -> None:
@@ -129,13 +129,15 @@ def test_only_layers_that_it_has_suit(changed: dict[str, Any]) -> None:
 
 
 def test_maps_that_are_few_or_badly_cut_do_not_pay() -> None:
-    assert pays(32, 4, 4)
-    assert pays(1, 32, 32)
-    assert pays(32, 7, 7)
-    assert not pays(31, 4, 4)
-    assert not pays(0, 32, 32)
-    assert not pays(1000, 5, 5)
-    assert not pays(1000, 2, 2)
+    assert pays(8, 4, 4, 128)
+    assert pays(32, 4, 4, 1024)
+    assert pays(1, 32, 32, 1024)
+    assert pays(2, 7, 7, 128)
+    assert not pays(7, 4, 4, 32)
+    assert not pays(31, 4, 4, 1024)
+    assert not pays(0, 32, 32, 32)
+    assert not pays(1000, 5, 5, 128)
+    assert not pays(1000, 2, 2, 128)
 
 
 @needs_compiler
