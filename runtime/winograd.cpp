@@ -270,11 +270,16 @@ void transform_weights(Team all, const float* w, Weight step, int64_t in, int64_
     all.each(across * (out / BLOCK), [&](int64_t block) {
         const int64_t first_out = block / across * BLOCK, first_in = block % across * BLOCK;
         alignas(64) Square square;
-        for (int64_t o = 0; o < BLOCK; ++o)
+        for (int64_t other = 0; other < BLOCK; ++other)
             for (int64_t pixel = 0; pixel < 9; ++pixel) {
                 const int64_t seen = turned ? 8 - pixel : pixel;
-                const float* from = w + step.to(first_out + o, first_in, seen);
-                for (int64_t i = 0; i < BLOCK; ++i) square[i][pixel][o] = from[i * step.in];
+                if (step.out < step.in) {  // what lies side by side is read at once
+                    const float* from = w + step.to(first_out, first_in + other, seen);
+                    for (int64_t o = 0; o < BLOCK; ++o) square[other][pixel][o] = from[o * step.out];
+                } else {
+                    const float* from = w + step.to(first_out + other, first_in, seen);
+                    for (int64_t i = 0; i < BLOCK; ++i) square[i][pixel][other] = from[i * step.in];
+                }
             }
         for (int64_t i = 0; i < BLOCK; ++i)
             for (int64_t o = 0; o < BLOCK; o += WIDTH) {
