@@ -46,7 +46,8 @@ def library(source: Path, *flags: str) -> ctypes.CDLL:
         raise NativeError("there is no C++ compiler (g++ or clang++)")
     command = [path, *FLAGS, OWN_PROCESSOR, *flags]
     age = Path(path).stat().st_mtime_ns
-    known = source.read_bytes(), " ".join(command), str(age), platform.machine(), _processor()
+    included = b"".join(path.read_bytes() for path in sorted(source.parent.glob("*.h")))
+    known = source.read_bytes(), included, " ".join(command), str(age), platform.machine(), _processor()
     try:
         made = _folder() / f"{source.stem}-{_digest(known)}.so"
         if not made.exists():

@@ -1,8 +1,8 @@
 """The kernels of :mod:`idsnn_convert.runtime.kernels` for CPUs, in C++ that is compiled for this machine at first use.
 
-One library, made in a second, has every neuron, any number of steps, float32 and bfloat16: time is a loop there, so a step costs
-the same however many there are. The letters, the bits and the formulas are those of that module, and so is the order of
-roundings, but in sums over rows.
+One library, made in seconds, has every neuron, any number of steps, float32 and bfloat16: time is a loop there, so a step costs
+the same however many there are, where torch.compile writes out all of them. The letters, the bits and the formulas are those of
+that module, and so is the order of roundings, but in sums over rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BYTE, TWO_BYTES = 2, 3
 
 
 class _Neuron(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *((name, ctypes.c_float) for name in ("v_threshold", "decay", "width", "height", "damping")),
         *((name, ctypes.c_int32) for name in ("hard", "surrogate", "steps")),
     ]
@@ -43,9 +43,7 @@ def _structure(places: str, numbers: str) -> type[ctypes.Structure]:
     return type("Maps", (ctypes.Structure,), {"_fields_": fields})
 
 
-_Forward = _structure(
-    "x residual scale shift start spikes slopes code end", "once rows channels type residual_type spike_type"
-)
+_Forward = _structure("x residual scale shift start spikes slopes code end", "once rows channels type residual_type spike_type")
 _Backward = _structure("grad slopes x code dend mean a b c dx kept dstart sums", "once rows channels type")
 
 
