@@ -20,7 +20,7 @@ from idsnn_convert.identify import identified
 from idsnn_convert.normalised import Normalised, asked_normalisation, decide_normalisation, usual_normalisation
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.printed import Printed
-from idsnn_convert.runtime import winograd
+from idsnn_convert.runtime import native_kernels, winograd
 from idsnn_convert.runtime.checkpoint import Checkpoint, read, save
 from idsnn_convert.runtime.chunks import steps_at_once
 from idsnn_convert.runtime.data import Dataset, open_dataset
@@ -42,7 +42,10 @@ from idsnn_convert.runtime.teacher_cache import LIMIT, TeacherCache
 from idsnn_convert.runtime.trainer import TrainResult, Watcher, train
 
 WORTH_COMPILING = 20_000
-"""Images that must pass for compiled kernels to win back the seconds their compilation takes."""
+"""Images that must pass for kernels made by torch.compile to win back the seconds that takes."""
+
+WORTH_BUILDING = 5_000
+"""The same of those in C++, which take less, and that once a machine."""
 
 WORTH_CONVOLVING = 1_000
 """Images that must pass for quick convolutions, which take a second to compile if this machine has not done so yet."""
@@ -328,7 +331,8 @@ def _compile(asked: bool | None, images: int, device: torch.device, told: Callab
         what = "Triton" if device.type == "cuda" else "a C++ compiler"
         raise UserError(f"compiled kernels need {what}, and none was found", hint="Leave --compile out.")
     if asked is None and possible:
-        asked = images >= WORTH_COMPILING
+        built = device.type == "cpu" and images >= WORTH_BUILDING and native_kernels.available()
+        asked = built or images >= WORTH_COMPILING
     told("kernels: batch norm, residual and neuron fused and compiled" if asked else "kernels: plain PyTorch")
     if asked:
         convolves_quickly(device, told)

@@ -30,7 +30,7 @@ def drawn(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 def same(found: Any, wanted: Any, exact: bool = True, dtype: torch.dtype = torch.float32) -> None:
     """None where None is, else of one shape, type and value."""
     assert len(found) == len(wanted)
-    near = {} if dtype == torch.float32 else {"rtol": 0.03, "atol": 0.06}
+    near = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 0.03, "atol": 0.06}
     for one, other in zip(found, wanted, strict=True):
         assert (one is None) == (other is None)
         if one is not None:
@@ -43,11 +43,11 @@ def compare(neuron: Neuron, steps: int, shape: tuple[int, int], dtype: torch.dty
     x, residual, grad = drawn(1 if once else steps, *shape, dtype=dtype), *(drawn(steps, *shape, dtype=dtype) for _ in range(2))
     start, dend = (drawn(*shape), drawn(*shape)) if carries else (None, None)
     scale, shift = torch.rand(shape[1]) + 0.5, drawn(shape[1])
-    for given in ((scale, shift, residual), (None, None, residual), (scale, shift, None), (None, None, None)):
-        own, theirs = ours.forward(x, *given, start), plain.forward(x, *given, start)
+    for a, b, added in ((scale, shift, residual), (None, None, residual), (scale, shift, None), (None, None, None)):
+        own, theirs = ours.forward(x, a, b, added, start), plain.forward(x, a, b, added, start)
         same((*own[:2], own[3]), (*theirs[:2], theirs[3]))
         same(own[2:3], theirs[2:3], exact=False, dtype=dtype)
-        same(ours.infer(x, *given, start), plain.infer(x, *given, start))
+        same(ours.infer(x, a, b, added, start), plain.infer(x, a, b, added, start))
     code, slopes = theirs[1:3]
     same(ours.currents(grad, code, slopes, dend), plain.currents(grad, code, slopes, dend))
     if 0 not in shape:
@@ -86,11 +86,9 @@ def test_every_neuron(neuron: Neuron, dtype: torch.dtype) -> None:
 
 @needs_compiler
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other processors have one width")
-@pytest.mark.parametrize(
-    "flags", [("-mno-avx512f",), ("-mno-avx512f", "-mno-avx2", "-mno-avx", "-mno-fma")], ids=["avx", "sse"]
-)
-def test_older_processors_get_the_same(flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    made = module.functions(*flags)
+@pytest.mark.parametrize("flags", ["-mno-avx512f", "-mno-avx512f -mno-avx2 -mno-avx -mno-fma"], ids=["avx", "sse"])
+def test_older_processors_get_the_same(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = module.functions(*flags.split())
     monkeypatch.setattr(module, "functions", lambda: made)
     for dtype in (torch.float32, torch.bfloat16):
         compare(Neuron(decay=0.9), 5, (67, 40), dtype, carries=True, once=False)
