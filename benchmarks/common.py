@@ -112,6 +112,22 @@ def training_step(network: nn.Module, images: Tensor, labels: Tensor, bf16: bool
     return step
 
 
+def under(variable: str, value: str, step: Step) -> Step:
+    """``step`` with an environment variable set."""
+
+    def set_then() -> object:
+        before = os.environ.get(variable)
+        os.environ[variable] = value
+        try:
+            return step()
+        finally:
+            os.environ.pop(variable)
+            if before is not None:
+                os.environ[variable] = before
+
+    return set_then
+
+
 def images_and_labels(batch: int, size: int = 32) -> tuple[Tensor, Tensor]:
     """Random images (batch, 3, size, size), channels-last, and labels."""
     torch.manual_seed(0)

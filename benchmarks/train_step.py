@@ -30,6 +30,7 @@ from common import (
     spiking_graph,
     summary,
     training_step,
+    under,
     write,
 )
 from peers import PEERS
@@ -38,11 +39,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from idsnn_convert.passes.targets import build_target
 from idsnn_convert.runtime.allocator import keep_memory
+from idsnn_convert.runtime.backends import CPU_KERNELS
 from idsnn_convert.runtime.fold import fold
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.initialise import fresh_tensors
 from idsnn_convert.runtime.network import SpikingNetwork, build
 
+INDUCTOR = "compiled, kernels by torch.compile"
 CONVOLUTIONS = (
     "convolution",
     "mkldnn_convolution",
@@ -66,6 +69,7 @@ def makers(graph: Graph, steps: int, batch: int) -> dict[str, Callable[[], nn.Mo
         "convolutions alone": lambda: laid(Floor(graph, steps, batch)),
         "Winograd convolutions alone": lambda: laid(Floor(graph, steps, batch, quick=True)),
         "compiled": ours(compiled=True),
+        INDUCTOR: ours(compiled=True),
         "compiled, convolutions direct": lambda: directly(ours(compiled=True)()),
         "plain": ours(),
         "layer by layer": ours(fused=False),
@@ -109,7 +113,7 @@ def main() -> None:
     show(shares)
 
 
-HALVES = ("convolutions alone", "compiled", "plain", "SpikingJelly")
+HALVES = ("convolutions alone", "compiled", INDUCTOR, "plain", "SpikingJelly")
 """What also runs in bfloat16."""
 
 
@@ -120,7 +124,8 @@ def versions(graph: Graph, args: argparse.Namespace, bf16: bool) -> dict[str, St
         if (args.only and name not in args.only) or (bf16 and name not in HALVES):
             continue
         try:
-            found[f"{name}, bfloat16" if bf16 else name] = training_step(make(), images, labels, bf16)
+            step = training_step(make(), images, labels, bf16)
+            found[f"{name}, bfloat16" if bf16 else name] = under(CPU_KERNELS, "inductor", step) if name == INDUCTOR else step
         except ImportError:
             print(f"{name} is not installed and is left out")
     return found

@@ -11,18 +11,17 @@ else. Writes benchmarks/results/gpu_train_step_ARCH_tT_bB.json.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 
 import torch
-from common import Floor, Step, facts, images_and_labels, show, spiking_graph, summary, training_step, write
-from train_step import HALVES, makers
+from common import Floor, Step, facts, images_and_labels, show, spiking_graph, summary, training_step, under, write
+from train_step import HALVES, INDUCTOR, makers
 
 from idsnn_convert.runtime.backends import CUDA_KERNELS, MAKERS
 
 IMAGES = 50_000
 WARM_UPS = 5
-ON_CPUS = ("layer by layer", "Winograd convolutions alone", "compiled, convolutions direct")
+ON_CPUS = ("layer by layer", "Winograd convolutions alone", INDUCTOR, "compiled, convolutions direct")
 """Versions that say nothing about a GPU."""
 
 
@@ -69,18 +68,12 @@ def versions(args: argparse.Namespace, bf16: bool) -> list[tuple[str, Step]]:
             network.inputs = [each.detach().cuda().requires_grad_(each.requires_grad) for each in network.inputs]
             network.gradients = [each.cuda() for each in network.gradients]
         step = training_step(network, images, labels, bf16)
-        found += [(f"{name}, {maker}", made_by(maker, step)) for maker in MAKERS] if name == "compiled" else [(name, step)]
+        found += (
+            [(f"{name}, {maker}", under(CUDA_KERNELS, maker, step)) for maker in MAKERS]
+            if name == "compiled"
+            else [(name, step)]
+        )
     return found
-
-
-def made_by(maker: str, step: Step) -> Step:
-    """``step`` with the kernels of ``maker``."""
-
-    def made() -> None:
-        os.environ[CUDA_KERNELS] = maker
-        step()
-
-    return made
 
 
 if __name__ == "__main__":
