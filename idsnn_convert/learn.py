@@ -115,7 +115,7 @@ def evaluate_file(
             opened = replace(opened, graph=graph, tensors=tensors)
         fast = _compile(compiled, len(split) * steps, where, told)
         network = runtime.network(opened, time_steps=steps, device=where, compiled=fast, weight_bits=weight_bits)
-        if steps > LONG:  # no more than those, for kernels take the longer to make the more steps they have
+        if steps > LONG:  # no more than those: torch.compile takes the longer to make kernels the more steps they have
             network.time_chunk = min(steps_at_once(network.graph, BATCH), LONG)
     else:
         quick = compiled is not False and len(split) >= WORTH_CONVOLVING and convolves_quickly(where, told)
