@@ -219,10 +219,10 @@ class SpikingNetwork(nn.Module):
             if None. With ``compiled``, kernels for so many steps are made, and others for a last chunk that is shorter.
 
     Batch norm, residual add and neuron run as one layer (:mod:`idsnn_convert.runtime.fusion`): in PyTorch's own operators,
-    or, with ``compiled``, as kernels made by torch.compile at the first call (seconds, once per machine), and on the CPU 3x3
-    convolutions by :mod:`idsnn_convert.runtime.winograd`; :func:`idsnn_convert.runtime.kernels.can_compile` says whether they
-    can be. Without ``fused`` every layer runs on its own: the reference, to which the others are equal up to rounding. With
-    ``pack_spikes`` convolutions keep the spikes they were given as bits, see :mod:`idsnn_convert.runtime.packing`: less memory
+    or, with ``compiled``, as kernels made at the first call (seconds, once per machine; :mod:`idsnn_convert.runtime.backends`),
+    and on the CPU 3x3 convolutions by :mod:`idsnn_convert.runtime.winograd`;
+    :func:`idsnn_convert.runtime.kernels.can_compile` says whether they can be. Without ``fused`` every layer runs on its own:
+    the reference, to which the others are equal up to rounding. With ``pack_spikes`` convolutions keep the spikes they were given as bits, see :mod:`idsnn_convert.runtime.packing`: less memory
     for some time. With ``weight_bits`` of 8 or 16 convolutions of spikes are computed in integers, without gradients, see
     :mod:`idsnn_convert.runtime.fixed_point`.
     """
