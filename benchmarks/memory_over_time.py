@@ -1,13 +1,11 @@
 """Memory and time of one training step over the number of time steps: all steps at once, and a few at a time.
 
     python benchmarks/memory_over_time.py [--arch resnet20] [--batch 8] [--chunk 4] [--time-steps 4 8 16 32 64]
-        [--compile-up-to 16]
 
 Each point is a process of its own on one thread: two training steps (forward + backward + SGD) on random images, in which what
 is to be compiled is compiled, then three that count. ``mib`` is how far these raised resident memory above what it was before,
-glibc told to give large blocks back at once; ``cpu_seconds`` are the processor's, the median. All steps at once are compiled up
-to the number that ``--compile-up-to`` says, for that takes the longer the more they are. Linux alone tells a process its peak
-in this way. Writes ``benchmarks/results/memory_over_time_ARCH_bB_chunkK.json``.
+glibc told to give large blocks back at once; ``cpu_seconds`` are the processor's, the median. Linux alone tells a process its
+peak in this way. Writes ``benchmarks/results/memory_over_time_ARCH_bB_chunkK.json``.
 """
 
 from __future__ import annotations
@@ -40,7 +38,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--chunk", type=int, default=4)
     parser.add_argument("--time-steps", type=int, nargs="+", default=[4, 8, 16, 32, 64])
-    parser.add_argument("--compile-up-to", type=int, default=16)
     parser.add_argument("--point", type=int, nargs=3, metavar=("T", "CHUNK", "COMPILED"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -50,7 +47,7 @@ def main() -> None:
     points = []
     for steps in args.time_steps:
         point: dict[str, object] = {"time_steps": steps}
-        for name, chunk, compiled in versions(steps, args.chunk, args.compile_up_to):
+        for name, chunk, compiled in versions(args.chunk):
             point[name] = in_process(args, steps, chunk, compiled)
         print(json.dumps(point), flush=True)
         points.append(point)
@@ -58,11 +55,10 @@ def main() -> None:
     write(f"memory_over_time_{args.arch}_b{args.batch}_chunk{args.chunk}", facts(**settings) | {"points": points})
 
 
-def versions(steps: int, chunk: int, compile_up_to: int) -> list[tuple[str, int, bool]]:
+def versions(chunk: int) -> list[tuple[str, int, bool]]:
     """Name, chunk (0: all steps at once) and whether compiled."""
-    found = [("plain", 0, False), ("plain, chunked", chunk, False)]
-    found += [("compiled", 0, True)] if steps <= compile_up_to else []
-    return [*found, ("compiled, chunked", chunk, True)]
+    kinds = (("plain", False), ("compiled", True))
+    return [each for name, made in kinds for each in ((name, 0, made), (f"{name}, chunked", chunk, made))]
 
 
 def in_process(args: argparse.Namespace, *point: int) -> dict[str, float]:

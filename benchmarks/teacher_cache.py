@@ -90,7 +90,7 @@ def steps(args: argparse.Namespace, folder: Path) -> dict[str, dict[str, Any]]:
     network = runtime.network(read(student(args, folder, args.student)), compiled=not args.plain)
     network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     loaded = load_teacher(args.teacher)
-    teacher = build(loaded.graph, loaded.tensors).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher = build(loaded.graph, loaded.tensors, compiled=not args.plain).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     split, usual = open_dataset(args.data).train, KNOWN["imagenet"]
     epoch = train_batches(split, args.batch, seed=0, epoch=0, normalisation=usual, augment=recipe.augment)
     batches = list(islice(epoch, WARMUPS + args.rounds))

@@ -222,9 +222,9 @@ class SpikingNetwork(nn.Module):
     or, with ``compiled``, as kernels made at the first call (seconds, once per machine; :mod:`idsnn_convert.runtime.backends`),
     and on the CPU 3x3 convolutions by :mod:`idsnn_convert.runtime.winograd`;
     :func:`idsnn_convert.runtime.kernels.can_compile` says whether they can be. Without ``fused`` every layer runs on its own:
-    the reference, to which the others are equal up to rounding. With ``pack_spikes`` convolutions keep the spikes they were given as bits, see :mod:`idsnn_convert.runtime.packing`: less memory
-    for some time. With ``weight_bits`` of 8 or 16 convolutions of spikes are computed in integers, without gradients, see
-    :mod:`idsnn_convert.runtime.fixed_point`.
+    the reference, to which the others are equal up to rounding. With ``pack_spikes`` convolutions keep the spikes they were
+    given as bits, see :mod:`idsnn_convert.runtime.packing`: less memory for some time. With ``weight_bits`` of 8 or 16
+    convolutions of spikes are computed in integers, without gradients, see :mod:`idsnn_convert.runtime.fixed_point`.
     """
 
     def __init__(
