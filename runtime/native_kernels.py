@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +28,9 @@ SURROGATES = ("rectangle", "triangle", "arctan", "linear")
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1}
 BYTE, TWO_BYTES = 2, 3
+SIDE_BY_SIDE = 16
+PER_CHANNEL = {"scale", "shift", "mean", "a", "b", "c"}
+"""Maps (C,), the same for every row."""
 
 
 class _Neuron(ctypes.Structure):
@@ -154,11 +156,24 @@ def _call(
     function: str, neuron: _Neuron, kind: type[ctypes.Structure], x: Tensor, maps: dict[str, Maybe], types: dict[str, int]
 ) -> None:
     """``x`` tells type and sizes; it has one step where the same is seen at every step."""
-    held = {name: value.contiguous() for name, value in maps.items() if value is not None}
     if not x.shape[1:].numel():
         return
-    once = len(x) == 1 and neuron.steps > 1
-    sizes: dict[str, Any] = {"once": once, "rows": x.shape[1], "channels": x.shape[2], "type": TYPES[x.dtype], **types}
-    given = kind(**{name: value.data_ptr() for name, value in held.items()}, **sizes)
+    times = _rows_as_one(*x.shape[1:])
+    held = {name: value.contiguous() for name, value in maps.items() if value is not None}
+    held |= {name: held[name].repeat(times) for name in PER_CHANNEL & held.keys()}
+    sums = held.pop("sums", None)
+    if sums is not None:
+        held["sums"] = sums.repeat(1, times)
+    sizes = {"rows": x.shape[1] // times, "channels": x.shape[2] * times, "type": TYPES[x.dtype], **types}
+    places = {name: value.data_ptr() for name, value in held.items()}
+    given = kind(**places, once=len(x) == 1 and neuron.steps > 1, **sizes)
     made = getattr(functions(), f"idsnn_spiking_{function}")
     made(ctypes.byref(neuron), ctypes.byref(given), torch.get_num_threads())
+    if sums is not None:
+        sums.copy_(held["sums"].view(2, times, -1).sum(1))
+
+
+def _rows_as_one(rows: int, channels: int) -> int:
+    """How many rows of few channels are taken for one, so that they fill what the processor computes side by side."""
+    times = SIDE_BY_SIDE // channels
+    return times if times > 0 and channels * times == SIDE_BY_SIDE and rows % times == 0 else 1

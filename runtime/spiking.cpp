@@ -62,12 +62,13 @@ struct Part {  // rows and channels
     int64_t first, rows, begin, end;
 };
 
-// Calls `work` for the channels of some rows that fit side by side, and for the rest one by one by `rest`.
+// Calls `work` for the channels of some rows that fit side by side, and `rest` for the others, by four and one by one.
 template <class Work, class Rest>
 inline void columns(int64_t first, int64_t rows, int64_t channels, Work work, Rest rest) {
-    const int64_t most = channels / WIDTH * WIDTH;
+    const int64_t most = channels / WIDTH * WIDTH, some = channels / 4 * 4;
     if (most) work(Part{first, rows, 0, most});
-    if (most < channels) rest(Part{first, rows, most, channels});
+    if (most < some) rest(Constant<4>{}, Part{first, rows, most, some});
+    if (some < channels) rest(Constant<1>{}, Part{first, rows, some, channels});
 }
 
 // Calls `work` for each cell: (its place among the rows', channel).
@@ -235,7 +236,7 @@ void forward(const Neuron& n, const Forward& m, int64_t threads) {
         columns(
             first, rows, m.channels,
             [&](Part part) { forward_part<WIDTH, TYPE, NORM, RESIDUAL, SPIKES, KEPT>(n, m, part, left); },
-            [&](Part part) { forward_part<1, ANY, ANY, ANY, ANY, ANY>(n, m, part, left); });
+            [&](auto lanes, Part part) { forward_part<lanes, ANY, ANY, ANY, ANY, ANY>(n, m, part, left); });
     });
 }
 
@@ -270,7 +271,7 @@ void gradients(const Neuron& n, const Backward& m, int64_t threads) {
         columns(
             first, rows, m.channels,
             [&](Part part) { gradients_part<WIDTH, TYPE, NORM, SLOPES>(n, m, part, left, sums); },
-            [&](Part part) { gradients_part<1, ANY, ANY, ANY>(n, m, part, left, sums); });
+            [&](auto lanes, Part part) { gradients_part<lanes, ANY, ANY, ANY>(n, m, part, left, sums); });
     });
 }
 
@@ -287,7 +288,7 @@ void sums(const Neuron& n, const Backward& m, int64_t threads) {
             columns(
                 first + row, std::min(most, rows - row), m.channels,
                 [&](Part part) { sums_part<WIDTH, TYPE, SLOPES>(n, m, part, left, some); },
-                [&](Part part) { sums_part<1, ANY, ANY>(n, m, part, left, some); });
+                [&](auto lanes, Part part) { sums_part<lanes, ANY, ANY>(n, m, part, left, some); });
         for (int64_t c = 0; c < wide; ++c) found[thread * wide + c] += some[c];
     });
     for (int64_t c = 0; c < wide; ++c) {

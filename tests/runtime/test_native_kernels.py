@@ -19,7 +19,7 @@ from idsnn_convert.runtime.neurons import Neuron
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here")
 
-SHAPES = [(6, 3), (130, 16), (67, 40), (1, 600), (0, 16), (5, 0)]
+SHAPES = [(6, 3), (130, 16), (67, 40), (10, 28), (12, 4), (7, 8), (64, 1), (1, 600), (0, 16), (5, 0)]
 NEURONS = [Neuron(decay=0.9, reset=reset, surrogate=name, damping=0.3) for reset in ("hard", "soft") for name in SURROGATES]
 
 
