@@ -75,8 +75,11 @@ def _make(command: list[str], to: Path) -> None:
 
 def _folder() -> Path:
     """Where libraries are kept: only their owner may put something there that is then run."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = Path(home).expanduser() / "idsnn-convert" / "native"
+    try:
+        cache_home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError as error:
+        raise NativeError("there is no home directory to keep a library in: set XDG_CACHE_HOME") from error
+    folder = cache_home / "idsnn-convert" / "native"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     facts = folder.stat()
     if facts.st_uid != os.getuid() or facts.st_mode & 0o022:

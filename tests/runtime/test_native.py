@@ -86,6 +86,16 @@ def test_a_folder_that_cannot_be_made_is_told(source: Path, tmp_path: Path, monk
         library(source)
 
 
+def test_without_a_home_that_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    with pytest.raises(NativeError, match="no home directory to keep a library in: set XDG_CACHE_HOME"):
+        library(source)
+
+
 def test_a_library_that_was_cut_off_is_told(kept: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "_make", lambda command, to: to.write_bytes(b"\x7fELF"))
     with pytest.raises(NativeError, match=r"could not be made of answer\.cpp: .*answer-.*too short"):
