@@ -40,8 +40,6 @@ typedef float Vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alia
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 
-// ---------------------------------------------------------------------------------------------- the transforms in one axis
-
 inline void input(const Vector (&x)[6], Vector (&out)[6]) {  // B' x
     const Vector a = x[4] - 4 * x[2], b = x[3] - 4 * x[1], c = x[4] - x[2], d = 2 * (x[3] - x[1]);
     out[0] = 4 * x[0] - 5 * x[2] + x[4];
@@ -103,8 +101,6 @@ inline void both_axes(Take take, Give give) {
     }
 }
 
-// ------------------------------------------------------------------------------------------------------------------- tiles
-
 struct Map {
     int64_t count, height, width, channels;
 
@@ -160,8 +156,6 @@ void output_tile(const Map& map, const float* m, int64_t tap, const float* bias,
     }
 }
 
-// ------------------------------------------------------------------------------------------------------------ the products
-
 struct Matrix {
     const float* at;
     int64_t line;  // floats from one row to the next
@@ -211,8 +205,6 @@ void products(int64_t rows, Matrix a, Matrix b, float* c, int64_t line, int64_t 
 
 int64_t apart(int64_t floats) { return floats + ((48 - floats % PAGE) + PAGE) % PAGE; }  // at least so many, 48 into a page
 
-// ----------------------------------------------------------------------------------------------------------- who does what
-
 struct Team {  // threads that share a piece of work, and the number of one of them
     int64_t rank, size;
 
@@ -252,8 +244,6 @@ struct Room {
 
     int64_t floats() const { return TAPS * (u_tap + v_tap + m_tap); }
 };
-
-// ------------------------------------------------------------------------------------------------------------------ weights
 
 struct Weight {  // floats from one to the next along each axis
     int64_t out, in, down, across;
