@@ -35,7 +35,7 @@ def compiler() -> str | None:
 
 
 @cache
-def library(source: Path, *flags: str) -> ctypes.CDLL:
+def build_library(source: Path, *flags: str) -> ctypes.CDLL:
     """``source`` compiled with ``flags`` besides :data:`FLAGS`, from the cache if it was before; a second otherwise.
 
     Raises:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from idsnn_convert.runtime.fixed_point import PAIR
 from idsnn_convert.runtime.kernels import STEPS_PER_BYTE, Kernels, Maybe, Norm, NormGradients, input_factors
-from idsnn_convert.runtime.native import NativeError, library
+from idsnn_convert.runtime.native import NativeError, build_library
 from idsnn_convert.runtime.neurons import Neuron
 
 SOURCE = Path(__file__).with_name("spiking.cpp")
@@ -69,9 +69,9 @@ def functions(*flags: str) -> ctypes.CDLL:
     """The C++ functions, compiled with ``flags`` besides the usual.
 
     Raises:
-        NativeError: as :func:`idsnn_convert.runtime.native.library`.
+        NativeError: as :func:`idsnn_convert.runtime.native.build_library`.
     """
-    made = library(SOURCE, *FLAGS, *flags)
+    made = build_library(SOURCE, *FLAGS, *flags)
     for name in ("forward", "gradients", "sums"):
         getattr(made, f"idsnn_spiking_{name}").argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
     return made

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.native import NativeError, library
+from idsnn_convert.runtime.native import NativeError, build_library
 
 CPU_CONVOLUTIONS = "IDSNN_CPU_CONVOLUTIONS"
 """Environment variable: who computes such convolutions where kernels are compiled, one of :data:`MAKERS`; winograd if it is not
@@ -153,9 +153,9 @@ def functions(*flags: str) -> ctypes.CDLL:
     """The C++ functions, compiled with ``flags`` besides the usual.
 
     Raises:
-        NativeError: as :func:`idsnn_convert.runtime.native.library`.
+        NativeError: as :func:`idsnn_convert.runtime.native.build_library`.
     """
-    made = library(SOURCE, *flags)
+    made = build_library(SOURCE, *flags)
     place, size = ctypes.c_void_p, ctypes.c_int64
     made.idsnn_winograd_room.argtypes, made.idsnn_winograd_room.restype = [size] * 4, size
     made.idsnn_winograd_convolve.argtypes = [place] * 6 + [size] * 7

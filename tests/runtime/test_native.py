@@ -9,7 +9,7 @@ import pytest
 from idsnn_convert.runtime import native
 from idsnn_convert.runtime.native import NativeError, compiler
 
-library = native.library.__wrapped__  # each call anew
+library = native.build_library.__wrapped__  # each call anew
 pytestmark = pytest.mark.skipif(compiler() is None or sys.platform == "win32", reason="no C++ compiler here")
 
 
