@@ -31,6 +31,8 @@ BYTE, TWO_BYTES = 2, 3
 SIDE_BY_SIDE = 16
 PER_CHANNEL = {"scale", "shift", "mean", "a", "b", "c"}
 """Maps (C,), the same for every row."""
+IN_FLOAT = PER_CHANNEL | {"start", "dend"}
+"""What the library reads as float32, in whatever type a network in half precision has it."""
 
 
 class _Neuron(ctypes.Structure):
@@ -160,6 +162,7 @@ def _call(
         return
     times = _rows_as_one(*x.shape[1:])
     held = {name: value.contiguous() for name, value in maps.items() if value is not None}
+    held |= {name: held[name].float() for name in IN_FLOAT & held.keys()}
     held |= {name: held[name].repeat(times) for name in PER_CHANNEL & held.keys()}
     sums = held.pop("sums", None)
     if sums is not None:

@@ -120,6 +120,20 @@ def test_what_is_not_contiguous_is_taken() -> None:
 
 
 @needs_compiler
+def test_a_norm_in_half_precision_is_read_as_numbers() -> None:
+    own, x, grad = native_kernels(Neuron(), 4, carries=True), *(drawn(4, 6, 40, dtype=torch.bfloat16) for _ in range(2))
+    halves = [drawn(40, dtype=torch.bfloat16), drawn(40, dtype=torch.bfloat16), drawn(6, 40, dtype=torch.bfloat16)]
+    floats = [each.float() for each in halves]
+    found = [own.forward(x, scale, shift, None, start) for scale, shift, start in (halves, floats)]
+    same(found[0], found[1])
+    norms = [Norm(scale, shift, scale, True) for scale, shift, _ in (halves, floats)]
+    back = [
+        own.norm(grad, found[0][1], None, each[2], x, norm, True) for each, norm in zip((halves, floats), norms, strict=True)
+    ]
+    same(back[0], back[1], exact=False, dtype=torch.bfloat16)
+
+
+@needs_compiler
 def test_sums_over_many_rows_keep_their_digits() -> None:
     """Of float32 alone a sum of this length would keep three."""
     rows = 200_000
