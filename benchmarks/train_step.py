@@ -5,10 +5,11 @@
 
 Forward, cross-entropy, backward and SGD step on the same random images, in one process with one allocator; all versions
 take turns in every round, and ratios are taken within a round: median, lowest, highest. bfloat16 is under autocast.
-``--teacher`` adds the forward of a frozen ResNet-34 (folded, channels-last), alone. "Convolutions alone" are the library's own;
-where ours runs by Winograd's algorithm, "convolutions direct" does not. Peers that are not installed
-(pip install spikingjelly snntorch) are left out. Writes benchmarks/results/train_step_ARCH_tT_bB_threadsN_CLOCK.json,
-with a profile of ours beside: the share of convolutions, fused layers and the rest.
+``--teacher`` adds the forward of a frozen ResNet-34 (folded, channels-last), alone, in 8 bits too where the processor does
+those. "Convolutions alone" are the library's own; where ours runs by Winograd's algorithm, "convolutions direct" does not.
+Peers that are not installed (pip install spikingjelly snntorch) are left out. Writes
+benchmarks/results/train_step_ARCH_tT_bB_threadsN_CLOCK.json, with a profile of ours beside: the share of convolutions, fused
+layers and the rest.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from torch.profiler import ProfilerActivity, profile
 from idsnn_convert.passes.targets import build_target
 from idsnn_convert.runtime.allocator import keep_memory
 from idsnn_convert.runtime.backends import CPU_KERNELS
+from idsnn_convert.runtime.eight_bit import in_eight_bits
+from idsnn_convert.runtime.fixed_point import supported
 from idsnn_convert.runtime.fold import fold
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.initialise import fresh_tensors
@@ -104,7 +107,10 @@ def main() -> None:
     seconds = interleaved(steps, args.rounds, args.clock)
     rows = summary(
         seconds,
-        ("convolutions alone", "Winograd convolutions alone", "convolutions alone, bfloat16", "SpikingJelly", "compiled"),
+        (
+            *("convolutions alone", "Winograd convolutions alone", "convolutions alone, bfloat16"),
+            *("SpikingJelly", "compiled", "compiled, bfloat16"),
+        ),
     )
     shares = {name: profiled(steps[name]) for name in ("compiled", "plain", "compiled, bfloat16") if name in steps}
     name = f"train_step_{args.arch}_t{args.time_steps}_b{args.batch}_threads{args.threads}_{args.clock}"
@@ -132,10 +138,10 @@ def versions(graph: Graph, args: argparse.Namespace, bf16: bool) -> dict[str, St
 
 
 def teachers(batch: int) -> dict[str, Step]:
-    """The forward of a ResNet-34 teacher, its batch norms folded, in both precisions."""
+    """The forward of a ResNet-34 teacher, its batch norms folded, in every precision."""
     graph = build_target("resnet34", input_shape=(3, 32, 32), classes=CLASSES).graph
-    quick = laid(build(*fold(graph, fresh_tensors(graph, 1)), compiled=True)).eval()
-    direct = laid(build(*fold(graph, fresh_tensors(graph, 1)))).eval()
+    graph, tensors = fold(graph, fresh_tensors(graph, 1))
+    quick, direct = laid(build(graph, tensors, compiled=True)).eval(), laid(build(graph, tensors)).eval()
     images, _ = images_and_labels(batch)
 
     def step(network: nn.Module, bf16: bool = False) -> Step:
@@ -145,7 +151,8 @@ def teachers(batch: int) -> dict[str, Step]:
 
         return forward
 
-    return {"teacher": step(quick), "teacher, convolutions direct": step(direct), "teacher, bfloat16": step(direct, bf16=True)}
+    found = {"teacher": step(quick), "teacher, convolutions direct": step(direct), "teacher, bfloat16": step(direct, bf16=True)}
+    return found | ({"teacher, 8 bits": step(in_eight_bits(graph, tensors, images))} if supported() else {})
 
 
 def profiled(step: Step) -> dict[str, float]:

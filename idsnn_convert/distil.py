@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from idsnn_convert import runtime
 from idsnn_convert.passes.levels import level_pairs
 from idsnn_convert.passes.load import load_teacher
 from idsnn_convert.passes.types import Teacher
 from idsnn_convert.runtime.checkpoint import Checkpoint, is_checkpoint, read
+from idsnn_convert.runtime.data.batches import test_batches
+from idsnn_convert.runtime.data.types import Dataset
+from idsnn_convert.runtime.eight_bit import BITS, EightBit, in_eight_bits
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.fold import fold
+from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.network import build
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.recipe import Loss
@@ -20,6 +28,9 @@ from idsnn_convert.runtime.tutors import Renormalised, SpikingTutor
 
 Tutor = Teacher | Checkpoint
 """What a student may learn from."""
+
+SHOWN = 256
+"""Training images that a teacher is put into 8 bits by."""
 
 
 def open_tutor(path: str | Path, *, arch: str | None = None, input_size: int | None = None) -> Tutor:
@@ -73,18 +84,53 @@ def tutor_network(
     given: Normalisation,
     own: Normalisation,
     compiled: bool = False,
+    shown: Tensor | None = None,
+    told: Callable[[str], None] = lambda line: None,
 ) -> nn.Module:
-    """The teacher as :class:`idsnn_convert.runtime.objective.Objective` asks it.
+    """The teacher as :class:`idsnn_convert.runtime.objective.Objective` asks it, its batch norms folded.
 
     Args:
         time_steps: how many a spiking teacher takes: as many as the student.
         given, own: how the run's images are normalised, and the teacher's.
-        compiled: 3x3 convolutions of one without time by :mod:`idsnn_convert.runtime.winograd`.
+        compiled: a spiking teacher on compiled kernels, 3x3 convolutions of any by :mod:`idsnn_convert.runtime.winograd`.
+        shown: images as the teacher is given them, to put it into 8 bits by.
+        told: receives what became of it then.
     """
     names = [tap.teacher for tap in taps]
+    graph, tensors = folded(tutor, names)
     network: nn.Module
     if isinstance(tutor, Checkpoint):
-        network = SpikingTutor(runtime.network(tutor, time_steps=time_steps, taps=names))
+        made = replace(tutor, graph=graph, tensors=tensors)
+        bits = None if shown is None else BITS
+        network = SpikingTutor(runtime.network(made, time_steps=time_steps, compiled=compiled, taps=names, weight_bits=bits))
+    elif shown is None:
+        network = build(graph, tensors, taps=names, compiled=compiled)
     else:
-        network = build(tutor.graph, tutor.tensors, taps=names, compiled=compiled)
+        network = in_bytes(tutor, shown, names, told)
     return network if (given.mean, given.std) == (own.mean, own.std) else Renormalised(network, given, own)
+
+
+def folded(tutor: Tutor, taps: Sequence[str] = ()) -> tuple[Graph, Mapping[str, Tensor]]:
+    """Its graph and tensors without batch norms, unless one of ``taps`` asks for a value that there would not be then."""
+    if any(tutor.graph[name].op in ("conv2d", "batch_norm") for name in taps):
+        return tutor.graph, tutor.tensors
+    return fold(tutor.graph, tutor.tensors)
+
+
+def in_bytes(
+    teacher: Teacher, shown: Tensor, taps: Sequence[str] = (), told: Callable[[str], None] = lambda line: None
+) -> EightBit:
+    """The teacher in 8 bits, and what that did to it, told.
+
+    Raises:
+        UserError: see :func:`idsnn_convert.runtime.eight_bit.in_eight_bits`.
+    """
+    made = in_eight_bits(*folded(teacher, taps), shown, taps)
+    told(f"teacher: {made.brief()}")
+    return made
+
+
+def shown_images(dataset: Dataset, own: Normalisation) -> Tensor:
+    """Training images, without augmentation, normalised as the teacher wants them: the same ones every time."""
+    split = dataset.train.sample(SHOWN, 0)
+    return torch.cat([images for images, _ in test_batches(split, SHOWN, normalisation=own)])

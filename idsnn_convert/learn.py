@@ -15,7 +15,7 @@ from torch import nn
 from idsnn_convert import __version__, runtime
 from idsnn_convert.api import open_file
 from idsnn_convert.devices import device_named
-from idsnn_convert.distil import Tutor, open_tutor, tap_pairs, tutor_network
+from idsnn_convert.distil import Tutor, in_bytes, open_tutor, shown_images, tap_pairs, tutor_network
 from idsnn_convert.identify import identified
 from idsnn_convert.normalised import Normalised, asked_normalisation, decide_normalisation, usual_normalisation
 from idsnn_convert.passes.types import Teacher
@@ -26,8 +26,10 @@ from idsnn_convert.runtime.chunks import steps_at_once
 from idsnn_convert.runtime.data import Dataset, open_dataset
 from idsnn_convert.runtime.details import evaluate_in_detail
 from idsnn_convert.runtime.distributed import joined, own_device
+from idsnn_convert.runtime.eight_bit import BITS
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.evaluate import BATCH, Evaluation, Progress, check_fits, evaluate
+from idsnn_convert.runtime.fixed_point import check_available
 from idsnn_convert.runtime.fold import fold
 from idsnn_convert.runtime.graph import to_json
 from idsnn_convert.runtime.initialise import prepared
@@ -40,6 +42,7 @@ from idsnn_convert.runtime.normalisation import Normalisation, from_json
 from idsnn_convert.runtime.recipe import Recipe, load_recipe
 from idsnn_convert.runtime.teacher_cache import LIMIT, TeacherCache
 from idsnn_convert.runtime.trainer import TrainResult, Watcher, train
+from idsnn_convert.runtime.tutors import BYTES, check_bytes
 
 WORTH_COMPILING = 20_000
 """Images that must pass for kernels made by torch.compile to win back the seconds that takes."""
@@ -84,7 +87,8 @@ def evaluate_file(
         early_exit: a student's confidence, above 0 and up to 1, at which it may stop before T.
         details: measure the usual thresholds of it too; either gives a
             :class:`idsnn_convert.runtime.details.DetailedEvaluation`.
-        weight_bits: 8 or 16 to compute a student's convolutions in integers, see :mod:`idsnn_convert.runtime.fixed_point`.
+        weight_bits: 8 or 16 to compute a student's convolutions in integers, see :mod:`idsnn_convert.runtime.fixed_point`; 8 to
+            put a teacher into 8 bits by some training images, see :mod:`idsnn_convert.runtime.eight_bit`.
         told: receives what was decided, a line each, before the work begins.
 
     Raises:
@@ -95,8 +99,10 @@ def evaluate_file(
         raise UserError(f"{path} is a teacher; only a spiking network has time steps")
     if early_exit is not None and isinstance(opened, Teacher):
         raise UserError(f"{path} is a teacher; only a spiking network can stop before its last time step")
-    if weight_bits is not None and isinstance(opened, Teacher):
-        raise UserError(f"{path} is a teacher; only spikes are multiplied in integers")
+    if weight_bits not in (None, BITS) and isinstance(opened, Teacher):
+        raise UserError(
+            f"{path} is a teacher, which runs in {BITS} bits or in float32; only spikes take weights of {weight_bits}"
+        )
     split = dataset.test.first(limit)
     check_fits(opened.graph, split)
     where = device_named(device)
@@ -117,6 +123,9 @@ def evaluate_file(
         network = runtime.network(opened, time_steps=steps, device=where, compiled=fast, weight_bits=weight_bits)
         if steps > LONG:  # no more than those: torch.compile takes the longer to make kernels the more steps they have
             network.time_chunk = min(steps_at_once(network.graph, BATCH), LONG)
+    elif weight_bits is not None:
+        check_available(where, weight_bits)
+        network = in_bytes(opened, shown_images(dataset, chosen.normalisation), told=told)
     else:
         quick = compiled is not False and len(split) >= WORTH_CONVOLVING and convolves_quickly(where, told)
         network = build(opened.graph, opened.tensors, compiled=quick)
@@ -242,6 +251,10 @@ def train_file(
     taps = tap_pairs(settings.loss, start, taught)
     if taps:
         told("compared maps, student's and teacher's: " + ", ".join(f"{tap.student} and {tap.teacher}" for tap in taps))
+    shown = None
+    if taught is not None and settings.run.teacher_precision == BYTES:
+        check_bytes(settings, where)
+        shown = shown_images(dataset, theirs)
     asked = teacher_cache is not None and teacher_cache_gib > 0
     cache = _cache(Path(str(teacher_cache)), int(teacher_cache_gib * 2**30), taught, settings, told) if asked else None
     network = runtime.network(
@@ -261,7 +274,9 @@ def train_file(
             Path(out),
             normalisation=chosen.normalisation,
             save=lambda trained, place, record: _save(start, trained, place, record, chosen),
-            teacher=tutor_network(taught, taps, start.time_steps, chosen.normalisation, theirs, fuse) if taught else None,
+            teacher=tutor_network(taught, taps, start.time_steps, chosen.normalisation, theirs, fuse, shown, told)
+            if taught
+            else None,
             watcher=watcher,
             limit_train=limit_train,
             resume=resume,

@@ -105,14 +105,14 @@ def _assemble(
             return values[name]
         if name not in repeated:
             target = f"{name}__repeat"
-            _place(root, target, Repeat(1))
+            place(root, target, Repeat(1))
             repeated[name] = calls.call_module(target, (values[name],))
         return repeated[name]
 
     def tapped(name: str) -> fx.Node:
         if gamma is None:
             return timed(name)
-        _place(root, f"{name}__map", SpikeMap(gamma))
+        place(root, f"{name}__map", SpikeMap(gamma))
         return calls.call_module(f"{name}__map", (timed(name),))
 
     for node in graph:
@@ -125,14 +125,14 @@ def _assemble(
             calls.output((logits, *map(tapped, taps)) if taps else logits)
             continue
         module = make(node)
-        _place(root, node.name, module)
+        place(root, node.name, module)
         if isinstance(module, SpikingNeuron):
             module.repeats = node.inputs[0] in time_free
         if fusion := fused.get(node.name):
             target = f"{node.name}__fused"
             norm = None if fusion.norm is None else root.get_submodule(fusion.norm)
             code = CODES[weight_bits] if weight_bits and node.name in coded else None
-            _place(root, target, FusedNeuron(module, norm, compiled, code))  # type: ignore[arg-type]
+            place(root, target, FusedNeuron(module, norm, compiled, code))  # type: ignore[arg-type]
             source = values[fusion.source] if node.inputs[0] in time_free else timed(fusion.source)
             args = [source] if fusion.residual is None else [source, timed(fusion.residual)]
             values[node.name] = calls.call_module(target, tuple(args))
@@ -142,10 +142,10 @@ def _assemble(
             target = node.name
             if weight_bits and node.name in integer:
                 target = f"{node.name}__integer"
-                _place(root, target, IntegerConv2d(module, weight_bits))  # type: ignore[arg-type]
+                place(root, target, IntegerConv2d(module, weight_bits))  # type: ignore[arg-type]
             elif convolution := _convolution(module, compiled, node.name in packed):
                 target = f"{node.name}__convolution"
-                _place(root, target, convolution)
+                place(root, target, convolution)
                 convolved.add(node.name)
             values[node.name] = calls.call_module(target, tuple(args))
     calls.lint()
@@ -167,7 +167,7 @@ def _convolution(module: nn.Module, compiled: bool, pack: bool) -> Convolution |
     return Convolution(module, quick=quick, pack=pack) if quick or pack else None
 
 
-def _place(root: nn.Module, name: str, module: nn.Module) -> None:
+def place(root: nn.Module, name: str, module: nn.Module) -> None:
     """Puts ``module`` at the dotted ``name``, making the plain modules on the way."""
     *path, last = name.split(".")
     for part in path:

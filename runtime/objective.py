@@ -17,7 +17,7 @@ from idsnn_convert.runtime.readout import Readout
 from idsnn_convert.runtime.recipe import Loss
 from idsnn_convert.runtime.taps import tap_loss
 
-HALVES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HALVES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": None}
 """A recipe's precision -> the type that convolutions and products run in under autocast; None without autocast."""
 
 

@@ -35,7 +35,8 @@ class Run(_Section):
     once. Batch norm sees one chunk at a time, see :mod:`idsnn_convert.runtime.chunks`.
     ``pack_spikes``: keep spikes for the backward as bits, for less memory and some time, see
     :mod:`idsnn_convert.runtime.packing`; the result is the same.
-    ``teacher_precision``: the teacher's alone, which learns nothing and takes less care; ``same`` as the student's.
+    ``teacher_precision``: the teacher's alone, which learns nothing and takes less care; ``same`` as the student's; ``int8``
+    on processors that multiply bytes, see :mod:`idsnn_convert.runtime.eight_bit`.
     ``ema_decay``: keep a moving average of the weights beside them, see :mod:`idsnn_convert.runtime.ema`; 0 keeps none.
     ``save_minutes``: how often, besides after each epoch, what a run needs to be resumed is written.
     ``recalibrate_batches``: measure batch norm statistics anew over so many training batches before each evaluation,
@@ -48,7 +49,7 @@ class Run(_Section):
     time_chunk: Annotated[int, Field(ge=0)] = 0
     pack_spikes: bool = False
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    teacher_precision: Literal["same", "float32", "bfloat16", "float16"] = "same"
+    teacher_precision: Literal["same", "float32", "bfloat16", "float16", "int8"] = "same"
     ema_decay: Share = 0.0
     channels_last: bool = True
     save_minutes: Above0 = 10.0

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from idsnn_convert.runtime import winograd
 from idsnn_convert.runtime.convolution import Convolution
 from idsnn_convert.runtime.distributed import ALONE, World
+from idsnn_convert.runtime.eight_bit import EightBit
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.files import cannot_write
 from idsnn_convert.runtime.objective import own_precision
@@ -87,6 +88,7 @@ class TeacherCache:
             "processor": _processor(device),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
+            "scales": [module.scales for module in teacher.modules() if isinstance(module, EightBit)],
         }
         return RememberingTeacher(teacher, self, digest(teacher.state_dict(), json.dumps(facts, sort_keys=True)))
 

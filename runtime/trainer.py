@@ -151,8 +151,8 @@ def train(
             process is lost; the last good state and checkpoints are kept then.
         Interrupted: on SIGINT, SIGTERM or SIGHUP, after the batch at hand is done and the run can be resumed.
     """
-    teacher = tutor_of(recipe, teacher)
     device = torch.device(device)
+    teacher = tutor_of(recipe, teacher, device)
     _set_chunk(network, recipe.run.time_chunk)
     graph = getattr(network, "graph", None)
     if isinstance(graph, Graph):

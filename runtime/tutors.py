@@ -8,17 +8,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from idsnn_convert.runtime.eight_bit import EightBit
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.fixed_point import IntegerConv2d, check_available
 from idsnn_convert.runtime.network import SpikingNetwork
 from idsnn_convert.runtime.normalisation import Normalisation
 from idsnn_convert.runtime.recipe import Recipe
 
+BYTES = "int8"
+"""The precision of a teacher that is made for it, rather than run in it."""
 
-def tutor_of(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:
+
+def tutor_of(recipe: Recipe, teacher: nn.Module | None, device: torch.device) -> nn.Module | None:
     """The teacher, frozen and in eval mode, if the recipe distills; else None.
 
     Raises:
-        UserError: if it does and there is no teacher.
+        UserError: if it does and there is no teacher, or the recipe asks one in 8 bits and it is not or cannot be.
     """
     asks = recipe.loss.asks_teacher
     if not asks:
@@ -28,7 +33,26 @@ def tutor_of(recipe: Recipe, teacher: nn.Module | None) -> nn.Module | None:
             f"the recipe distills ({asks}), but there is no teacher",
             hint="Name one, or set loss.alpha=0 and loss.tap_weight=0.",
         )
+    if recipe.run.teacher_precision == BYTES:
+        check_bytes(recipe, device)
+        if not any(isinstance(module, EightBit | IntegerConv2d) for module in teacher.modules()):
+            problem = f"run.teacher_precision={BYTES}, but the teacher is a {type(teacher).__name__} that is not in 8 bits"
+            raise UserError(problem, hint="idsnn_convert.runtime.eight_bit.in_eight_bits makes one.")
     return teacher.eval().requires_grad_(False)
+
+
+def check_bytes(recipe: Recipe, device: torch.device) -> None:
+    """Whether a run there can ask a teacher in 8 bits.
+
+    Raises:
+        UserError: if the machine does not multiply bytes or the recipe asks the teacher for gradients.
+    """
+    check_available(device, 8)
+    if recipe.loss.tap_weight and recipe.loss.tap == "gradient":
+        problem = (
+            f"loss.tap=gradient asks the teacher for gradients, which one in 8 bits (run.teacher_precision={BYTES}) has not"
+        )
+        raise UserError(problem, hint="Set run.teacher_precision=same.")
 
 
 class Renormalised(nn.Module):

@@ -16,12 +16,17 @@ from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.levels import levels
 from idsnn_convert.runtime.checkpoint import read
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.fixed_point import supported
+from idsnn_convert.runtime.network import build
 from idsnn_convert.runtime.normalisation import KNOWN
 from idsnn_convert.runtime.recipe import Loss
 from idsnn_convert.runtime.run_folder import RunFolder
+from idsnn_convert.runtime.taps import TapPair
 from idsnn_convert.runtime.tutors import Renormalised, SpikingTutor
 from tests.idsnn_convert import files
 
+needs_bytes = pytest.mark.skipif(not supported(), reason="this processor does not multiply bytes (AVX-512 VNNI)")
+FULL = "run.teacher_precision=float32"
 SHORT = ["run.epochs=1", "run.batch_size=20", "run.time_chunk=2", "network.time_steps=3"]
 
 
@@ -74,6 +79,55 @@ def test_a_teacher_is_wrapped_only_where_it_must_be(tmp_path: Path) -> None:
     network = tutor_network(spiking, (), 7, half, half)
     assert isinstance(network, SpikingTutor)
     assert len(network(torch.zeros(1, *spiking.graph.input_shape))[0]) == 7  # as many steps as the student
+
+
+def test_batch_norms_of_a_teacher_are_folded_unless_they_are_asked_for(tmp_path: Path) -> None:
+    tutor, half = open_tutor(files.teacher(tmp_path / "net.pth")), KNOWN["half"]
+    norm = next(node.name for node in tutor.graph.of("batch_norm"))
+    conv, site = tutor.graph[norm].inputs[0], levels(tutor.graph)[0]
+    images = torch.randn(4, *tutor.graph.input_shape)
+    plain = build(tutor.graph, tutor.tensors, taps=[conv, norm, site]).eval()
+    with torch.no_grad():
+        logits, *values = plain(images)
+        for name, value in zip((conv, norm, site), values, strict=True):
+            network = tutor_network(tutor, (TapPair("", name),), 4, half, half).eval()
+            found = network(images)
+            torch.testing.assert_close(found[0], logits, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(found[1], value, rtol=1e-4, atol=1e-4)
+            folds = not any("BatchNorm2d" in type(module).__name__ for module in network.modules())
+            assert folds == (name == site)
+
+
+@needs_bytes
+@pytest.mark.parametrize("kind", ["plain", "spiking"])
+def test_a_teacher_in_8_bits(tmp_path: Path, kind: str) -> None:
+    teacher, student, data = made(tmp_path)
+    own = teacher if kind == "plain" else student
+    lines: list[str] = []
+    settings = [*SHORT, "run.batch_size=10", "run.teacher_precision=int8", "loss.tap_weight=1.0"]
+    more: dict[str, Any] = {"recipe": "label-kd", "overrides": settings, "compiled": False, "told": lines.append}
+    if kind == "spiking":
+        settings += ["loss.taps=levels"]
+    first, again = (train_file(student, data, tmp_path / name, teacher=own, **more) for name in ("first", "again"))
+    found, wanted = (read(run.result.last).training["metrics"] for run in (first, again))
+    assert found["train_kl"] == wanted["train_kl"] > 0
+    plain = train_file(student, data, tmp_path / "plain", teacher=own, **(more | {"overrides": [*settings, FULL]}))
+    exact = read(plain.result.last).training["metrics"]
+    assert found["train_kl"] == pytest.approx(exact["train_kl"], rel=0.05)
+    assert found["train_kl"] != exact["train_kl"]
+    told = [line for line in lines if "in 8 bits" in line]
+    assert [line.partition(";")[0] for line in told] == (
+        [] if kind == "spiking" else ["teacher: 14 of 15 convolutions in 8 bits"] * 2
+    )
+
+
+@needs_bytes
+def test_a_teacher_in_8_bits_has_no_gradients(tmp_path: Path) -> None:
+    teacher, student, data = made(tmp_path)
+    more: dict[str, Any] = {"recipe": "lasnn-gradient", "overrides": [*SHORT, "run.teacher_precision=int8"]}
+    with pytest.raises(UserError, match=r"one in 8 bits \(run\.teacher_precision=int8\) has not"):
+        train_file(student, data, tmp_path / "run", teacher=teacher, compiled=False, **more)
+    assert not (tmp_path / "run").exists()
 
 
 def test_where_student_and_teacher_are_compared(tmp_path: Path) -> None:

@@ -14,10 +14,13 @@ from torch import Tensor, nn
 
 from idsnn_convert.runtime import teacher_cache, winograd
 from idsnn_convert.runtime.convolution import Convolution
+from idsnn_convert.runtime.eight_bit import in_eight_bits
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.fixed_point import supported
 from idsnn_convert.runtime.recipe import Run
 from idsnn_convert.runtime.sealed_file import read_sealed, write_sealed
 from idsnn_convert.runtime.teacher_cache import KEY, RememberingTeacher, TeacherCache
+from tests import graphs
 from tests.runtime import toy
 from tests.runtime.toy import Killed, killed
 
@@ -135,6 +138,15 @@ def test_who_convolves_is_part_of_the_answer(tmp_path: Path, monkeypatch: pytest
             made(batch)
         made.publish()
         assert teacher.asked == asked
+
+
+@pytest.mark.skipif(not supported(), reason="this processor does not multiply bytes (AVX-512 VNNI)")
+def test_so_are_the_scales_of_its_maps(tmp_path: Path) -> None:
+    graph = graphs.ann()
+    tensors, run = graphs.random_tensors(graph), Run(teacher_precision="int8")
+    for shown in (IMAGES[0], IMAGES[0], IMAGES[1]):
+        TeacherCache(tmp_path, "graph").of(in_eight_bits(graph, tensors, shown), run, CPU)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_only_convolutions_that_are_computed_otherwise_count() -> None:

@@ -163,8 +163,16 @@ def test_weights_in_integers(student: Path, fashion: str, bits: int) -> None:
     assert rounded["loss"] == pytest.approx(plain["loss"], rel=0.3 if bits == 8 else 0.01)
 
 
+@needs_bytes
+def test_a_teacher_in_8_bits(teacher: Path, fashion: str) -> None:
+    plain, coded = (done("evaluate", teacher, "--data", fashion, "--json", *more) for more in ([], ["--weight-bits", 8]))
+    assert json.loads(coded.stdout)["loss"] == pytest.approx(json.loads(plain.stdout)["loss"], rel=0.02)
+    assert json.loads(coded.stdout)["loss"] != json.loads(plain.stdout)["loss"]
+    assert "teacher: 10 of 11 convolutions in 8 bits; " in files.unwrapped(coded.stderr)
+
+
 def test_a_teacher_has_no_spikes_to_multiply(teacher: Path, fashion: str) -> None:
-    assert_told(run("evaluate", teacher, "--data", fashion, "--weight-bits", "8"), "is a teacher", "only spikes")
+    assert_told(run("evaluate", teacher, "--data", fashion, "--weight-bits", "16"), "is a teacher", "only spikes")
 
 
 def test_weights_of_other_bits_are_refused(student: Path, fashion: str) -> None:
