@@ -8,11 +8,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := .venv/installed-$(EXTRAS)
 TYPING := .typing/idsnn_convert
 
-CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
-export OMP_NUM_THREADS ?= $(CORES)
-export MKL_NUM_THREADS ?= $(CORES)
-export OPENBLAS_NUM_THREADS ?= $(CORES)
-
 .DEFAULT_GOAL := help
 .PHONY: help demo faults fuzz test lint type unit docs format constraints clean
 

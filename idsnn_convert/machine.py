@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,7 @@ from idsnn_convert.runtime.fixed_point import supported
 from idsnn_convert.runtime.kernels import can_compile
 from idsnn_convert.runtime.native import compiler
 from idsnn_convert.runtime.winograd import available
+from idsnn_convert.threads import processors
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def machine() -> dict[str, Any]:
         "platform": platform.platform(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": processors(),
         "threads": torch.get_num_threads(),
         "gpus": [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)} for gpu in gpus],
         "cxx_compiler": compiler(),
@@ -82,7 +82,7 @@ def _warnings() -> list[str]:
     found = []
     if _version("onnxruntime") and _version("onnxruntime-gpu"):
         found.append("onnxruntime and onnxruntime-gpu are both installed: only the CPU works; remove both, install one")
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cpus = processors()
     if torch.get_num_threads() > cpus:
         found.append(f"PyTorch uses {torch.get_num_threads()} threads on {cpus} processors: set OMP_NUM_THREADS={cpus}")
     if torch.version.cuda and not torch.cuda.is_available():

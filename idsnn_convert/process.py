@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from idsnn_convert import cli
+from idsnn_convert.threads import settle
 
 OWN: ContextVar[bool] = ContextVar("own", default=False)
 """Whether the process is a command's and ends with it; else it is of somebody who calls one."""
@@ -38,6 +39,7 @@ def run(command: Callable[[], Any]) -> None:
     ended where it stands. Not under a debugger or a profiler, which have an end of their own.
     """
     OWN.set(True)
+    settle()
     code: list[int] = []
     if not _watched():
         atexit.register(_end, code)  # the first to be told, so the last to be called

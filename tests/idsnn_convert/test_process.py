@@ -113,6 +113,7 @@ def test_who_had_it_off_has_it_off_afterwards(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_error_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atexit.register", lambda *_: None)
+    monkeypatch.setattr("idsnn_convert.process.settle", lambda: None)
     token = OWN.set(False)
     try:
         with pytest.raises(ZeroDivisionError):
