@@ -134,8 +134,9 @@ def print_machine(facts: Mapping[str, Any]) -> None:
     paragraph(f"{told}; C++ compiler: {facts['cxx_compiler'] or 'none'}", "kernels   ")
     told = "by Winograd's algorithm" if facts["winograd_convolutions"] else "directly; a C++ compiler would halve their time"
     paragraph(f"3x3 convolutions on the CPU {told}", "float32   ")
-    told = "yes, evaluate --weight-bits" if facts["integer_convolutions"] else "no, the processor has no AVX-512 VNNI"
-    paragraph(f"of spikes: {told}", "integers  ")
+    told = "yes, evaluate --weight-bits and run.teacher_precision=int8"
+    told = told if facts["integer_convolutions"] else "no, the processor has no AVX-512 VNNI"
+    paragraph(f"multiplied as bytes: {told}", "integers  ")
     told = "kept for reuse by train and evaluate" if facts["keeps_memory"] else "as the C library's allocator sees fit"
     paragraph(f"freed memory is {told}", "allocator ")
     for warning in facts["warnings"]:

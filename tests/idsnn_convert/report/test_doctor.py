@@ -109,7 +109,7 @@ def test_a_machine_with_little(capsys: pytest.CaptureFixture[str]) -> None:
         "plain PyTorch; a C++ compiler would make them faster; C++ compiler: none",
         "warning PyTorch uses 4 threads on 2 processors",
         "float32 3x3 convolutions on the CPU directly; a C++ compiler would halve their time",
-        "integers of spikes: no, the processor has no AVX-512 VNNI",
+        "integers multiplied as bytes: no, the processor has no AVX-512 VNNI",
         "timm - whole models of timm, timm:MODEL@FILE zoo",
         "pip install 'idsnn-convert[EXTRA]'",
     ):
@@ -127,5 +127,5 @@ def test_a_machine_with_much(capsys: pytest.CaptureFixture[str]) -> None:
     assert "freed memory is kept for reuse" in out
     assert "compiled on CPU and CUDA; C++ compiler: g++" in out
     assert "float32 3x3 convolutions on the CPU by Winograd's algorithm" in out
-    assert "integers of spikes: yes, evaluate --weight-bits" in out
+    assert "integers multiplied as bytes: yes, evaluate --weight-bits and run.teacher_precision=int8" in out
     assert "timm 1.2.3" in out
