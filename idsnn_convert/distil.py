@@ -18,6 +18,7 @@ from idsnn_convert.runtime.data.batches import test_batches
 from idsnn_convert.runtime.data.types import Dataset
 from idsnn_convert.runtime.eight_bit import BITS, EightBit, in_eight_bits
 from idsnn_convert.runtime.errors import UserError
+from idsnn_convert.runtime.fixed_point import convolutions
 from idsnn_convert.runtime.fold import fold
 from idsnn_convert.runtime.graph import Graph
 from idsnn_convert.runtime.network import build
@@ -102,6 +103,9 @@ def tutor_network(
     if isinstance(tutor, Checkpoint):
         made = replace(tutor, graph=graph, tensors=tensors)
         bits = None if shown is None else BITS
+        if bits and not convolutions(graph):
+            problem = "none of the spiking teacher's convolutions reads spikes alone, which are what 8 bits are for"
+            raise UserError(problem, hint="Set run.teacher_precision=same.")
         network = SpikingTutor(runtime.network(made, time_steps=time_steps, compiled=compiled, taps=names, weight_bits=bits))
     elif shown is None:
         network = build(graph, tensors, taps=names, compiled=compiled)
@@ -131,6 +135,13 @@ def in_bytes(
 
 
 def shown_images(dataset: Dataset, own: Normalisation) -> Tensor:
-    """Training images, without augmentation, normalised as the teacher wants them: the same ones every time."""
-    split = dataset.train.sample(SHOWN, 0)
+    """Training images, without augmentation, normalised as the teacher wants them: the same ones every time.
+
+    Raises:
+        UserError: if the data set has none.
+    """
+    try:
+        split = dataset.train.sample(SHOWN, 0)
+    except UserError as error:
+        raise UserError(f"a teacher is put into 8 bits by training images, and {error.problem}", hint=error.hint) from error
     return torch.cat([images for images, _ in test_batches(split, SHOWN, normalisation=own)])

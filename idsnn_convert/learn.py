@@ -252,7 +252,7 @@ def train_file(
     if taps:
         told("compared maps, student's and teacher's: " + ", ".join(f"{tap.student} and {tap.teacher}" for tap in taps))
     shown = None
-    if taught is not None and settings.run.teacher_precision == BYTES:
+    if taught is not None and settings.loss.asks_teacher and settings.run.teacher_precision == BYTES:
         check_bytes(settings, where)
         shown = shown_images(dataset, theirs)
     asked = teacher_cache is not None and teacher_cache_gib > 0

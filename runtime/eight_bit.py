@@ -18,14 +18,14 @@ Letters: B batch, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from idsnn_convert.runtime.errors import UserError
-from idsnn_convert.runtime.fixed_point import DIGIT, LARGEST_SUM, check_available, digits
+from idsnn_convert.runtime.fixed_point import DIGIT, LARGEST_SUM, check_available, digits, sees_its_input
 from idsnn_convert.runtime.graph import Graph, Node
 from idsnn_convert.runtime.network import build, place
 from idsnn_convert.runtime.ops import OPS
@@ -39,7 +39,10 @@ AT_ONCE = 8
 """Images whose maps are looked at together."""
 
 LOOKED_AT = 1 << 14
-"""Values of a map that so many images are judged by."""
+"""Values of a map that so many images are judged by, drawn from all of them: every so-manieth may be those of one column."""
+
+SMALLEST = 1e-30
+"""A map that does not reach it is nothing."""
 
 CUTS = tuple(step / 20 for step in range(8, 21))
 """Shares of a map's largest value that its scale may reach to."""
@@ -68,7 +71,7 @@ def plan(graph: Graph, taps: Collection[str] = ()) -> Plan:
 
     def whole(name: str, reader: str) -> bool:
         """Whether ``name`` is a convolution of bytes for ``reader`` alone."""
-        takes = _multiplies(graph[name]) and graph[name].inputs[0] in coded
+        takes = _multiplies(graph, graph[name]) and graph[name].inputs[0] in coded
         return takes and graph.users[name] == (reader,) and name not in taps
 
     for name in coded:
@@ -88,7 +91,7 @@ def _coded(graph: Graph) -> frozenset[str]:
     found: set[str] = set()
     for node in reversed(graph.nodes):
         readers = [graph[name] for name in graph.users[node.name]]
-        read = any(_multiplies(reader) or (reader.op == "max_pool2d" and reader.name in found) for reader in readers)
+        read = any(_multiplies(graph, reader) or (reader.op == "max_pool2d" and reader.name in found) for reader in readers)
         if read and _positive(graph, node):
             found.add(node.name)
     return frozenset(found)
@@ -100,9 +103,9 @@ def _positive(graph: Graph, node: Node) -> bool:
     return node.op == "activation" and str(node.attr("kind")) in ("relu", "relu6") and len(node.shape) == 3
 
 
-def _multiplies(node: Node) -> bool:
-    """Whether it is a convolution whose sums of bytes fit into 32 bits."""
-    if node.op != "conv2d":
+def _multiplies(graph: Graph, node: Node) -> bool:
+    """Whether it is a convolution of bytes that can be computed as such; their sums fit into 32 bits."""
+    if node.op != "conv2d" or not sees_its_input(graph, node):
         return False
     height, width = node.attr("kernel")
     weights: int = node.attr("in_channels") // node.attr("groups") * height * width
@@ -234,14 +237,30 @@ def in_eight_bits(graph: Graph, tensors: Mapping[str, Tensor], images: Tensor, t
         UserError: if this processor does not multiply bytes, or the network computes NaN or infinite values.
     """
     check_available("cpu", BITS)
+    graph = _without_dropout(graph, taps)
     how = plan(graph, taps)
     scales, answers = _measured(graph, tensors, how, images)
     body = _assembled(graph, tensors, how, scales, taps).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     made = EightBit(body, scales).eval()
     found = [made(part) for part in images.split(AT_ONCE)]
     logits = torch.cat([given[0] if isinstance(given, tuple) else given for given in found])
+    if not logits.isfinite().all():
+        raise UserError("the teacher gives NaN or infinite answers in 8 bits", hint="Ask it in float32.")
     made.shown, made.same = len(images), int((logits.argmax(1) == answers).sum())
     return made
+
+
+def _without_dropout(graph: Graph, kept: Collection[str]) -> Graph:
+    """The graph whose dropouts, which do nothing in evaluation, do not stand between bytes and a convolution."""
+    before: dict[str, str] = {}
+    nodes: list[Node] = []
+    for node in graph:
+        inputs = tuple(before.get(name, name) for name in node.inputs)
+        if node.op == "dropout" and node.name not in kept:
+            before[node.name] = inputs[0]
+        else:
+            nodes.append(replace(node, inputs=inputs))
+    return Graph(tuple(nodes))
 
 
 def _measured(graph: Graph, tensors: Mapping[str, Tensor], how: Plan, images: Tensor) -> tuple[dict[str, float], Tensor]:
@@ -259,7 +278,8 @@ def _measured(graph: Graph, tensors: Mapping[str, Tensor], how: Plan, images: Te
             most[name] = max(most[name], float(values.max()))
             if not values.isfinite().all():
                 raise UserError(f"the teacher's map {name!r} has NaN or infinite values, which no byte stands for")
-            seen[name].append(values.flatten()[:: -(-values.numel() // LOOKED_AT)])
+            drawn = torch.randint(values.numel(), (LOOKED_AT,), generator=torch.Generator().manual_seed(0))
+            seen[name].append(values.flatten()[drawn])
     scales = {name: _scale(torch.cat(values), most[name]) for name, values in seen.items()}
     for node in graph.of("max_pool2d"):
         if node.name in how.coded:
@@ -269,13 +289,13 @@ def _measured(graph: Graph, tensors: Mapping[str, Tensor], how: Plan, images: Te
 
 def _scale(values: Tensor, most: float) -> float:
     """The scale for which bytes are nearest to ``values``, of which ``most`` is the largest."""
-    if not most:
+    if most < SMALLEST:
         return 1.0
-    errors: dict[float, float] = {}
+    shares, errors = values / most, {}
     for cut in CUTS:
-        scale = cut * most / LARGEST
-        errors[scale] = float((values.div(scale).round_().clamp_(0, LARGEST).mul_(scale) - values).square().mean())
-    return min(errors, key=errors.__getitem__)
+        scale = cut / LARGEST
+        errors[cut] = float((shares.div(scale).round_().clamp_(0, LARGEST).mul_(scale) - shares).square().mean())
+    return most * min(errors, key=errors.__getitem__) / LARGEST
 
 
 def _assembled(
@@ -320,7 +340,7 @@ def _assembled(
             values[node.name] = convolved(ending[node.name])
         elif node.name in how.coded and node.op == "activation":
             values[node.name] = call(node.name, Encode(scales[node.name]), real(node.inputs[0]))
-        elif _multiplies(node) and node.inputs[0] in how.coded and node.name not in absorbed:
+        elif _multiplies(graph, node) and node.inputs[0] in how.coded and node.name not in absorbed:
             values[node.name] = convolved(node.name)
         elif node.name not in absorbed:
             read = values.__getitem__ if node.name in how.coded else real

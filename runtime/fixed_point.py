@@ -60,18 +60,33 @@ def supported() -> bool:
 
 def convolutions(graph: Graph) -> frozenset[str]:
     """Names of the convolutions whose input is spikes and whose sums fit into 32 bits."""
-    return frozenset(conv.name for conv in graph.of("conv2d") if _spikes(graph, graph[conv.inputs[0]]) and _fits(conv))
+    return frozenset(conv.name for conv in graph.of("conv2d") if _spikes(graph, graph[conv.inputs[0]]) and _fits(graph, conv))
 
 
 def _spikes(graph: Graph, node: Node) -> bool:
     return node.op == "neuron" or (node.op == "max_pool2d" and _spikes(graph, graph[node.inputs[0]]))
 
 
-def _fits(conv: Node) -> bool:
+def _fits(graph: Graph, conv: Node) -> bool:
     height, width = conv.attr("kernel")
     weights: int = conv.attr("in_channels") * height * width
     one_group: bool = conv.attr("groups") == 1
-    return one_group and weights * (DIGIT * BASE + DIGIT) <= LARGEST_SUM
+    return one_group and weights * (DIGIT * BASE + DIGIT) <= LARGEST_SUM and sees_its_input(graph, conv)
+
+
+def sees_its_input(graph: Graph, conv: Node) -> bool:
+    """Whether every window of a convolution holds a pixel, and reaches over no border by more than half of itself.
+
+    Else oneDNN's products of bytes, as of torch 2.13, may read what is not theirs, give wrong sums or end the process.
+    """
+    sizes = graph[conv.inputs[0]].shape[1:]
+    windows = zip(sizes, conv.shape[1:], *map(conv.attr, ("kernel", "stride", "padding", "dilation")), strict=True)
+    return all(
+        2 * padding <= dilation * (kernel - 1)
+        and any(0 <= at * stride - padding + step * dilation < size for step in range(kernel))
+        for size, count, kernel, stride, padding, dilation in windows
+        for at in range(count)
+    )
 
 
 def writes_codes(graph: Graph, fused: Mapping[str, Fusion], taps: Collection[str] = ()) -> frozenset[str]:

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from idsnn_convert.api import convert
-from idsnn_convert.distil import open_tutor, tap_pairs, tutor_network
+from idsnn_convert.distil import open_tutor, shown_images, tap_pairs, tutor_network
 from idsnn_convert.learn import train_file
 from idsnn_convert.passes.convert import Settings
 from idsnn_convert.passes.levels import levels
 from idsnn_convert.runtime.checkpoint import read
+from idsnn_convert.runtime.data import open_dataset
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fixed_point import supported
 from idsnn_convert.runtime.network import build
@@ -119,6 +120,41 @@ def test_a_teacher_in_8_bits(tmp_path: Path, kind: str) -> None:
     assert [line.partition(";")[0] for line in told] == (
         [] if kind == "spiking" else ["teacher: 14 of 15 convolutions in 8 bits"] * 2
     )
+
+
+@needs_bytes
+def test_a_spiking_teacher_without_convolutions_of_spikes(tmp_path: Path) -> None:
+    teacher, student, data = made(tmp_path)
+    pooled, _ = convert(teacher, "conv3-fc2", tmp_path / "pooled", settings=Settings(time_steps=2))
+    more: dict[str, Any] = {"recipe": "label-kd", "overrides": [*SHORT, "run.teacher_precision=int8"], "compiled": False}
+    with pytest.raises(UserError, match=r"reads spikes alone[\s\S]*run\.teacher_precision=same"):
+        train_file(student, data, tmp_path / "run", teacher=pooled, **more)
+
+
+@needs_bytes
+def test_a_teacher_that_is_not_asked_stays_as_it_is(tmp_path: Path) -> None:
+    teacher, student, data = made(tmp_path)
+    lines: list[str] = []
+    settings = [*SHORT, "run.teacher_precision=int8", "loss.alpha=0"]
+    train_file(
+        student,
+        data,
+        tmp_path / "run",
+        teacher=teacher,
+        overrides=settings,
+        recipe="label-kd",
+        compiled=False,
+        told=lines.append,
+    )
+    assert not [line for line in lines if "8 bits" in line]
+
+
+def test_training_images_are_needed_for_8_bits(tmp_path: Path) -> None:
+    dataset = open_dataset(files.data(tmp_path / "data"))
+    for path in (tmp_path / "data").rglob("train*"):
+        path.unlink()
+    with pytest.raises(UserError, match="a teacher is put into 8 bits by training images, and "):
+        shown_images(dataset, KNOWN["half"])
 
 
 @needs_bytes

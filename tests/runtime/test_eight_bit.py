@@ -105,6 +105,27 @@ def test_a_scale_leaves_out_what_is_rare() -> None:
     assert eight_bit._scale(torch.linspace(0, 5, 1000), 5.0) == pytest.approx(5 / 255)
     assert eight_bit._scale(torch.zeros(9), 0.0) == 1.0
 
+    assert eight_bit._scale(torch.full((9,), 1e-38), 1e-38) == 1.0
+    for most in (1e-25, 1e25):
+        assert eight_bit._scale(torch.linspace(0, 1, 1000) * most, most) == pytest.approx(most / 255)
+
+
+@needs_bytes
+def test_a_map_is_judged_by_all_its_columns() -> None:
+    shape, wide = (4, 32, 32), (64, 32, 32)
+    stem, end = (
+        Node(name, "conv2d", (source,), conv_node(nn.Conv2d(*channels, 3, padding=1, bias=False)).attrs, size)
+        for name, source, channels, size in (("stem", "x", (4, 64), wide), ("end", "a", (64, 4), shape))
+    )
+    site, out = Node("a", "activation", ("stem",), {"kind": "relu"}, wide), Node("out", "output", ("end",), shape=shape)
+    graph = Graph((Node("x", "input", shape=shape), stem, site, end, out))
+    tensors = graphs.random_tensors(graph)
+    images = torch.zeros(8, *shape)
+    images[:, :, 2:30, 2:30] = torch.rand(8, 4, 28, 28, generator=torch.Generator().manual_seed(0))  # with a black border
+    with torch.no_grad():
+        found, wanted = in_eight_bits(graph, tensors, images)(images), build(graph, tensors).eval()(images)
+    assert float((found - wanted).norm() / wanted.norm()) < 0.02
+
 
 def test_what_runs_in_bytes() -> None:
     graph, _ = fold(graphs.ann(), graphs.random_tensors(graphs.ann()))
@@ -227,6 +248,43 @@ def test_bytes_are_pooled_and_copied_only_where_they_must_be() -> None:
 
 
 @needs_bytes
+@pytest.mark.parametrize("tapped", [False, True])
+def test_dropout_does_not_stand_between_bytes_and_a_convolution(tapped: bool) -> None:
+    drop = Node("drop", "dropout", ("a",), {"p": 0.5}, (4, 6, 6))
+    graph = sketch(*START, drop, convolve("b", "drop"), relu("r", "b"), convolve("end", "r"), out="end")
+    tensors, taps = graphs.random_tensors(graph), ["drop"] if tapped else []
+    images = torch.randn(8, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    network = in_eight_bits(graph, tensors, images, taps)
+    assert network.brief().startswith(f"{1 if tapped else 2} of 3 convolutions")
+    with torch.no_grad():
+        found, wanted = network(images), build(graph, tensors, taps=taps).eval()(images)
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.1, atol=0.1)
+
+
+WINDOWS = {  # kernel, stride, padding, dilation of a map of 7x1; whether each holds a pixel
+    "touching": ((3, 3), (1, 1), (1, 1), (1, 1), True),
+    "beside": ((1, 1), (1, 2), (3, 3), (1, 3), False),
+    "half beside": ((2, 1), (1, 1), (1, 0), (1, 1), False),
+    "far over": ((5, 3), (1, 3), (0, 2), (1, 1), False),
+    "around": ((3, 2), (2, 1), (5, 1), (2, 2), False),
+}
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation", "sees"), WINDOWS.values(), ids=WINDOWS.keys())
+def test_a_window_of_padding_alone_is_left_to_float32(
+    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int], sees: bool
+) -> None:
+    conv = nn.Conv2d(4, 4, kernel, stride, padding, dilation)
+    shape = tuple(conv(torch.zeros(1, 4, 7, 1)).shape[1:])
+    for site in (Node("a", "activation", ("x",), {"kind": "relu"}, (4, 7, 1)), Node("a", "neuron", ("x",), {}, (4, 7, 1))):
+        layer = replace(conv_node(conv), inputs=("a",), shape=shape)
+        graph = Graph((Node("x", "input", shape=(4, 7, 1)), site, layer, Node("out", "output", ("conv",), shape=shape)))
+        taken = fixed_point.convolutions(graph) if site.op == "neuron" else plan(graph).coded
+        assert bool(taken) == sees
+
+
+@needs_bytes
 def test_a_network_without_relus_stays_as_it_is() -> None:
     graph = graphs.residual(("activation", {"kind": "silu"}))
     tensors = graphs.random_tensors(graph)
@@ -264,6 +322,14 @@ def test_what_no_byte_stands_for(place: str) -> None:
     graph, tensors = fold(graphs.ann(), graphs.random_tensors(graphs.ann()))
     tensors[place] = torch.full_like(tensors[place], torch.inf)
     with pytest.raises(UserError, match=r"'layer1\.0\.act1' has NaN or infinite values"):
+        in_eight_bits(graph, tensors, torch.randn(8, 3, 8, 8))
+
+
+@needs_bytes
+def test_answers_that_are_none() -> None:
+    graph, tensors = fold(graphs.ann(), graphs.random_tensors(graphs.ann()))
+    tensors["fc.bias"] = torch.full_like(tensors["fc.bias"], torch.nan)
+    with pytest.raises(UserError, match="NaN or infinite answers"):
         in_eight_bits(graph, tensors, torch.randn(8, 3, 8, 8))
 
 
