@@ -20,8 +20,8 @@ def settle() -> None:
     """Says what nobody has said: threads that wait sleep soon, and are no more than this process is given processors.
 
     By itself GNU's OpenMP has them spin for long, on processors that others may need, who spin too: of two trainings at once
-    each takes almost three times as long as it need. Alone, spinning briefly costs a small network 6 %, sleeping at once 9 %. And
-    it starts one for each processor of the machine, where a container may use but a share of them.
+    each takes almost three times as long as it need. Alone, spinning briefly costs a small network 6 %, sleeping at once 9 %.
+    And it starts one for each processor of the machine, where a container may use but a share of them.
     """
     if not any(name in os.environ for name in WAITING):
         os.environ[SPINS] = BRIEFLY
