@@ -96,6 +96,9 @@ def tutor_network(
         compiled: a spiking teacher on compiled kernels, 3x3 convolutions of any by :mod:`idsnn_convert.runtime.winograd`.
         shown: images as the teacher is given them, to put it into 8 bits by.
         told: receives what became of it then.
+
+    Raises:
+        UserError: if it cannot be put into 8 bits.
     """
     names = [tap.teacher for tap in taps]
     graph, tensors = folded(tutor, names)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from idsnn_convert.runtime.eight_bit import EightBit
+from idsnn_convert.runtime.eight_bit import BITS, EightBit
 from idsnn_convert.runtime.errors import UserError
 from idsnn_convert.runtime.fixed_point import IntegerConv2d, check_available
 from idsnn_convert.runtime.network import SpikingNetwork
@@ -47,12 +47,16 @@ def check_bytes(recipe: Recipe, device: torch.device) -> None:
     Raises:
         UserError: if the machine does not multiply bytes or the recipe asks the teacher for gradients.
     """
-    check_available(device, 8)
+    same = "Set run.teacher_precision=same."
+    try:
+        check_available(device, BITS)
+    except UserError as error:
+        raise UserError(f"run.teacher_precision={BYTES}: {error.problem}", hint=same) from error
     if recipe.loss.tap_weight and recipe.loss.tap == "gradient":
         problem = (
             f"loss.tap=gradient asks the teacher for gradients, which one in 8 bits (run.teacher_precision={BYTES}) has not"
         )
-        raise UserError(problem, hint="Set run.teacher_precision=same.")
+        raise UserError(problem, hint=same)
 
 
 class Renormalised(nn.Module):

@@ -68,8 +68,8 @@ def test_a_teacher_in_8_bits_is_made_so() -> None:
 
 def test_where_bytes_are_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = toy.recipe("loss.alpha=0.3", "run.teacher_precision=int8")
-    with pytest.raises(UserError, match=r"which cuda:1 does not"):
+    with pytest.raises(UserError, match=r"int8: [\s\S]*which cuda:1 does not\n.*teacher_precision=same"):
         tutor_of(asked, toy.ann(), torch.device("cuda:1"))
     monkeypatch.setattr(fixed_point, "supported", lambda: False)
-    with pytest.raises(UserError, match=r"which this processor does not"):
+    with pytest.raises(UserError, match=r"which this processor does not\n.*teacher_precision=same"):
         tutor_of(asked, toy.ann(), CPU)
